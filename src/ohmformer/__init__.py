@@ -1,0 +1,1 @@
+"""Ohmformer: large language models on memristor crossbars, before the hardware exists."""

@@ -1,0 +1,41 @@
+"""Frozen hardware descriptions with sources."""
+
+from ohmformer.specs.checks import SpecError
+from ohmformer.specs.chip import BufferSpec, ChipSpec, FunctionUnitSpec, PrecisionSpec
+from ohmformer.specs.dense import CellNoiseSpec, DenseCellSpec, DenseSpec
+from ohmformer.specs.presets import describe, names, preset, sources, sources_of
+from ohmformer.specs.source import Source
+from ohmformer.specs.tile import AdcSpec, NumeralSpec, ResistorSpec, TileSpec
+from ohmformer.specs.tree import differences, ideal, leaves, override, parse_settings, without_noise
+from ohmformer.specs.yaml_file import from_yaml, read_chip, to_yaml, write_chip
+
+__all__ = [
+    "AdcSpec",
+    "BufferSpec",
+    "CellNoiseSpec",
+    "ChipSpec",
+    "DenseCellSpec",
+    "DenseSpec",
+    "FunctionUnitSpec",
+    "NumeralSpec",
+    "PrecisionSpec",
+    "ResistorSpec",
+    "Source",
+    "SpecError",
+    "TileSpec",
+    "describe",
+    "differences",
+    "from_yaml",
+    "ideal",
+    "leaves",
+    "names",
+    "override",
+    "parse_settings",
+    "preset",
+    "read_chip",
+    "sources",
+    "sources_of",
+    "to_yaml",
+    "without_noise",
+    "write_chip",
+]

@@ -1,0 +1,122 @@
+"""The whole chip: dense crossbar, computation crossbars, function units, buffer, precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ohmformer.specs.checks import (
+    SpecError,
+    refuse,
+    require_between,
+    require_choice,
+    require_count,
+    require_positive,
+)
+from ohmformer.specs.dense import DenseSpec
+from ohmformer.specs.tile import TileSpec
+
+ActivationScale = Literal["per_token", "per_tensor"]
+IntermediateHome = Literal["sram", "dense"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionSpec:
+    """Bits of the operands; both are quantised symmetrically.
+
+    weight_bits:      one scale per output channel
+    activation_bits:  streamed activations, and resident ones (one scale per output column)
+    activation_scale: ``per_token`` (one scale per row, found on the fly) or ``per_tensor``
+    """
+
+    weight_bits: int
+    activation_bits: int
+    activation_scale: ActivationScale
+
+    def __post_init__(self) -> None:
+        require_count(self, 2, 16, "weight_bits", "activation_bits")
+        require_choice(self, ("per_token", "per_tensor"), "activation_scale")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionUnitSpec:
+    """One function unit: fixed-point tables with linear interpolation, and comparators.
+
+    segments:      table segments over the reduced range of a function (a power of two)
+    fraction_bits: fraction bits of table entries and results
+    clock_Hz:      one result per clock and lane
+    lanes:         results per clock
+    """
+
+    segments: int
+    fraction_bits: int
+    clock_Hz: float
+    lanes: int
+
+    def __post_init__(self) -> None:
+        require_count(self, 4, 65536, "segments")
+        require_count(self, 4, 24, "fraction_bits")
+        require_positive(self, "clock_Hz")
+        require_count(self, 1, 4096, "lanes")
+        if self.segments & (self.segments - 1):
+            refuse(self, "segments", "it must be a power of two, so that the table index is a bit field")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BufferSpec:
+    """On-chip memory for intermediate results.
+
+    capacity_bytes: SRAM of the chip
+    word_bits:      width of an accumulator word (residual stream, function inputs)
+    intermediates:  where encoded intermediates are kept: ``sram`` or ``dense`` (wears the cells)
+    """
+
+    capacity_bytes: int
+    word_bits: int
+    intermediates: IntermediateHome
+
+    def __post_init__(self) -> None:
+        require_count(self, 1024, 1 << 40, "capacity_bytes")
+        require_count(self, 8, 64, "word_bits")
+        require_choice(self, ("sram", "dense"), "intermediates")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipSpec:
+    """A chip of the two-crossbar kind.
+
+    node_nm:             process node
+    clock_Hz:            clock of the digital blocks
+    temperature_K:       for thermal noise
+    tile_count:          computation crossbars on the chip
+    function_unit_count: function units on the chip
+    dense_bank_count:    dense banks that can be read at the same time; a model that needs more cells
+                         than this gets more banks (reported), none of them active in addition
+    """
+
+    name: str
+    node_nm: float
+    clock_Hz: float
+    temperature_K: float
+    tile_count: int
+    function_unit_count: int
+    dense_bank_count: int
+    precision: PrecisionSpec
+    dense: DenseSpec
+    tile: TileSpec
+    function_unit: FunctionUnitSpec
+    buffer: BufferSpec
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            refuse(self, "name", "a chip needs a name")
+        require_between(self, 5, 180, "node_nm")
+        require_positive(self, "clock_Hz")
+        require_between(self, 1, 1000, "temperature_K")
+        require_count(self, 1, 1 << 26, "tile_count", "function_unit_count", "dense_bank_count")
+        bits = max(self.precision.weight_bits, self.precision.activation_bits)
+        if self.tile.outputs(bits) < 1:
+            raise SpecError(
+                f"TileSpec.bitlines is {self.tile.bitlines}: one {bits}-bit resident operand needs "
+                f"{self.tile.bitlines_per_output(bits)} bitlines."
+            )

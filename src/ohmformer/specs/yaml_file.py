@@ -1,0 +1,77 @@
+"""Chips as YAML: exact round trip, or a few changes on top of a named preset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from ohmformer.errors import UserError, write_atomically
+from ohmformer.specs.checks import SpecError
+from ohmformer.specs.chip import ChipSpec
+from ohmformer.specs.tree import build, merge, to_tree
+
+SCHEMA = 1
+
+
+def to_yaml(chip: ChipSpec) -> str:
+    """The whole description as YAML text; ``from_yaml`` gives the equal chip back."""
+    return yaml.safe_dump({"ohmformer_chip": SCHEMA, **to_tree(chip)}, sort_keys=False, allow_unicode=True)
+
+
+def from_yaml(text: str, preset: Callable[[str], ChipSpec], where: str = "the chip description") -> ChipSpec:
+    """Read a chip from YAML text (safe-loaded).
+
+    Either every field is given, or ``base: NAME`` names the preset whose fields are kept where the text
+    is silent.
+
+    Error: SpecError naming ``where`` for text that is no YAML, another schema version, unknown or missing
+    fields, impossible values.
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        at = f" (line {line + 1})" if line is not None else ""
+        raise SpecError(f"{where} is not readable YAML{at}.") from error
+    if not isinstance(tree, dict):
+        raise SpecError(f"{where} must hold named fields of a chip.")
+    schema = tree.pop("ohmformer_chip", SCHEMA)
+    if schema != SCHEMA:
+        raise SpecError(f"{where} has schema version {schema!r}: this program reads version {SCHEMA}.")
+    base = tree.pop("base", None)
+    if base is not None:
+        tree = merge(to_tree(preset(str(base))), _plain_numbers(tree))
+    return build(ChipSpec, _plain_numbers(tree))
+
+
+def _plain_numbers(tree: dict[str, object]) -> dict[str, object]:
+    """YAML 1.1 reads 1e-9 (no point) as a word: make such words numbers."""
+    plain: dict[str, object] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            plain[name] = _plain_numbers(value)
+        elif isinstance(value, str) and value[:1] in "+-.0123456789":
+            try:
+                plain[name] = float(value)
+            except ValueError:
+                plain[name] = value
+        else:
+            plain[name] = value
+    return plain
+
+
+def read_chip(path: str | Path, preset: Callable[[str], ChipSpec]) -> ChipSpec:
+    """Read a chip from the YAML file at ``path`` (see ``from_yaml``)."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(f"Cannot read the chip file {path}: {reason}.") from error
+    return from_yaml(text, preset, f"The chip file {path}")
+
+
+def write_chip(path: str | Path, chip: ChipSpec) -> Path:
+    """Write ``chip`` to ``path`` as YAML, completely or not at all."""
+    return write_atomically(path, to_yaml(chip))
