@@ -10,7 +10,7 @@ from ohmformer.specs.dense import CellNoiseSpec, DenseCellSpec, DenseSpec
 from ohmformer.specs.source import Source
 from ohmformer.specs.tile import AdcSpec, NumeralSpec, ResistorSpec, TileSpec
 from ohmformer.specs.tree import Value, leaves, override
-from ohmformer.units import GIGA, KILO, MEGA, MICRO, NANO, PICO
+from ohmformer.units import GIGA, KILO, MEGA, MICRO, MILLI, NANO, PICO
 
 PAPER = "arXiv 2410.15977 (Wang et al., IEEE TPAMI 2024)"
 ISAAC = "ISAAC, Shafiee et al., ISCA 2016, Table I (CE configuration, 32 nm)"
@@ -37,7 +37,7 @@ _WANG2024 = ChipSpec(
         cell=DenseCellSpec(
             bits=2,
             g_min_S=1 * MICRO,
-            g_max_S=100 * MICRO,
+            g_max_S=0.1 * MILLI,
             area_F2=4.0,
             endurance_writes=1e9,
             write_energy_J=4.6 * PICO,

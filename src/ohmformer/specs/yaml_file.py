@@ -17,7 +17,10 @@ SCHEMA = 1
 
 def to_yaml(chip: ChipSpec) -> str:
     """The whole description as YAML text; ``from_yaml`` gives the equal chip back."""
-    return yaml.safe_dump({"ohmformer_chip": SCHEMA, **to_tree(chip)}, sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(
+        {"ohmformer_chip": SCHEMA, **to_tree(chip)}, sort_keys=False, allow_unicode=True
+    )
+    return text
 
 
 def from_yaml(text: str, preset: Callable[[str], ChipSpec], where: str = "the chip description") -> ChipSpec:

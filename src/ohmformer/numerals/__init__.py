@@ -1,0 +1,45 @@
+"""Balanced digits, the resistors behind a digit, bits and symbols, and the symmetric quantisers."""
+
+from ohmformer.numerals.balanced import BalancedNumeral, digits_for_bits
+from ohmformer.numerals.checks import NumeralError
+from ohmformer.numerals.quantise import (
+    Quantised,
+    dequantise,
+    max_code,
+    quantise,
+    quantise_per_row,
+    quantise_per_tensor,
+    quantise_with_scale,
+)
+from ohmformer.numerals.resistors import Polarity, ResistorCode
+from ohmformer.numerals.twos_complement import (
+    SymbolCode,
+    bit_weights,
+    from_bits,
+    from_symbols,
+    symbols_per_value,
+    to_bits,
+    to_symbols,
+)
+
+__all__ = [
+    "BalancedNumeral",
+    "NumeralError",
+    "Polarity",
+    "Quantised",
+    "ResistorCode",
+    "SymbolCode",
+    "bit_weights",
+    "dequantise",
+    "digits_for_bits",
+    "from_bits",
+    "from_symbols",
+    "max_code",
+    "quantise",
+    "quantise_per_row",
+    "quantise_per_tensor",
+    "quantise_with_scale",
+    "symbols_per_value",
+    "to_bits",
+    "to_symbols",
+]
