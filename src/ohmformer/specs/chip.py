@@ -27,14 +27,16 @@ class PrecisionSpec:
     weight_bits:      one scale per output channel
     activation_bits:  streamed activations, and resident ones (one scale per output column)
     activation_scale: ``per_token`` (one scale per row, found on the fly) or ``per_tensor``
+    vector_bits:      stored numbers that are no operand of a product: biases, norm weights, position tables
     """
 
     weight_bits: int
     activation_bits: int
     activation_scale: ActivationScale
+    vector_bits: int
 
     def __post_init__(self) -> None:
-        require_count(self, 2, 16, "weight_bits", "activation_bits")
+        require_count(self, 2, 16, "weight_bits", "activation_bits", "vector_bits")
         require_choice(self, ("per_token", "per_tensor"), "activation_scale")
 
 

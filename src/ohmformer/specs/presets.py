@@ -23,7 +23,7 @@ _WANG2024 = ChipSpec(
     tile_count=20480,
     function_unit_count=256,
     dense_bank_count=20,
-    precision=PrecisionSpec(weight_bits=8, activation_bits=8, activation_scale="per_token"),
+    precision=PrecisionSpec(weight_bits=8, activation_bits=8, activation_scale="per_token", vector_bits=16),
     dense=DenseSpec(
         wordlines=1024,
         bitlines=65536,
@@ -98,6 +98,9 @@ _SOURCES: dict[str, Source] = {
     "precision.weight_bits": Source("paper", f"{PAPER}: 8-bit weights"),
     "precision.activation_bits": Source("paper", f"{PAPER}: 8-bit activations"),
     "precision.activation_scale": Source("ours", "the encoder sees a whole token before it streams it"),
+    "precision.vector_bits": Source(
+        "ours", "a bias or norm weight takes two 8-bit words: few numbers, each used by a whole channel"
+    ),
     "dense.wordlines": Source("paper", f"{PAPER}: dense crossbar of 1k x 64k, the size of a DRAM bank"),
     "dense.bitlines": Source("paper", f"{PAPER}: dense crossbar of 1k x 64k, the size of a DRAM bank"),
     "dense.adc_bits": Source("paper", f"{PAPER}: 2-bit ADCs"),
