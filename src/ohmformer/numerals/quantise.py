@@ -61,15 +61,14 @@ def quantise(
     dtype:   of the codes; None takes the smaller of int8 and int16 that fits. A floating dtype (say
              float32, for a matrix product that follows) holds the same whole numbers and saves a copy
     check:   refuse NaN and infinity; without it they give meaningless codes
-    Error:   |x - code*scale| <= scale/2, plus the rounding of the division and of the product
-             (2 units in the last place of x). A scale below the smallest normal number is raised to it.
+    Error:   |x - code*scale| <= scale/2 + |x| * 2**-24, the last term from rounding x/scale to float32.
+             A scale below the smallest normal number is raised to it.
     """
     highest = max_code(bits)
     exact = _require_floats(values, check)
-    axes = tuple(range(exact.ndim)) if dims is None else tuple(dims)
-    empty = [axis for axis in axes if exact.shape[axis] == 0]
-    if empty:
-        raise NumeralError(f"values have shape {tuple(values.shape)}: axis {empty[0]} holds nothing to scale.")
+    axes = tuple(range(exact.ndim)) if dims is None else _require_axes(exact, dims)
+    if any(exact.shape[axis] == 0 for axis in axes):
+        raise NumeralError(f"values have shape {tuple(values.shape)}: there is nothing to take a scale from.")
     # Two reductions read the tensor twice, yet cost half of abs().amax(), which also writes a copy.
     largest = torch.maximum(exact.amax(axes, keepdim=True), -exact.amin(axes, keepdim=True))
     if dims is None:
@@ -122,13 +121,11 @@ def quantise_with_scale(
     if not bool(((scale > 0) & scale.isfinite()).all()):
         raise NumeralError("scale has an element that is not a positive finite number: it must be one.")
     try:
-        same_shape = torch.broadcast_shapes(scale.shape, exact.shape) == exact.shape
+        scale.expand(exact.shape)
     except RuntimeError:
-        same_shape = False
-    if not same_shape:
         raise NumeralError(
             f"scale has shape {tuple(scale.shape)}: it must broadcast against {tuple(values.shape)}."
-        )
+        ) from None
     codes = torch.div(exact, scale).round_().clamp_(-highest, highest)
     return Quantised(codes=codes.to(_code_dtype(dtype, highest)), scale=scale, bits=bits)
 
@@ -145,6 +142,15 @@ def _require_floats(values: Tensor, check: bool) -> Tensor:
     if check and not bool(values.isfinite().all()):
         raise NumeralError("values hold NaN or infinity: a quantiser needs finite values.")
     return values if values.dtype == torch.float64 else values.float()
+
+
+def _require_axes(values: Tensor, dims: Sequence[int]) -> tuple[int, ...]:
+    """The axes that share a scale, refused if there is none or the tensor lacks one."""
+    if not dims or not all(-values.ndim <= axis < values.ndim for axis in dims):
+        raise NumeralError(
+            f"dims are {tuple(dims)}: at least one axis of shape {tuple(values.shape)} is needed."
+        )
+    return tuple(dims)
 
 
 def _code_dtype(dtype: torch.dtype | None, highest: int) -> torch.dtype:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 import torch
@@ -71,7 +71,7 @@ class ResistorCode:
         return table[digits.to(torch.int64) + max_digit]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _weights(max_digit: int, states: int) -> tuple[int, ...]:
     """Powers of ``states`` while they are needed, the last trimmed to make the sum ``max_digit``."""
     weights: list[int] = []
@@ -83,7 +83,7 @@ def _weights(max_digit: int, states: int) -> tuple[int, ...]:
     return tuple(weights)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _state_table(weights: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """Switch states of every digit from -sum(weights) to +sum(weights), heaviest resistor first tried.
 

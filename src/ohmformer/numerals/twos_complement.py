@@ -14,7 +14,15 @@ from ohmformer.numerals.checks import (
     smallest_integer_dtype,
 )
 
-__all__ = ["SymbolCode", "bit_weights", "from_bits", "from_symbols", "symbols_per_value", "to_bits", "to_symbols"]
+__all__ = [
+    "SymbolCode",
+    "bit_weights",
+    "from_bits",
+    "from_symbols",
+    "symbols_per_value",
+    "to_bits",
+    "to_symbols",
+]
 
 SymbolCode = Literal["offset_binary", "twos_complement"]
 MAX_BITS = 32
@@ -37,8 +45,11 @@ def to_bits(values: Tensor, bits: int) -> Tensor:
     Error:   none; a value out of range is refused.
     """
     _require_signed(values, bits)
-    bit_index = torch.arange(bits, device=values.device)
-    return ((values.to(torch.int64).unsqueeze(-1) >> bit_index) & 1).to(torch.int8)
+    word = values.to(_word_dtype(bits))
+    digits = torch.empty((*values.shape, bits), dtype=torch.int8, device=values.device)
+    for bit_index in range(bits):
+        digits[..., bit_index] = (word >> bit_index) & 1
+    return digits
 
 
 def from_bits(digits: Tensor, bits: int) -> Tensor:
@@ -50,8 +61,10 @@ def from_bits(digits: Tensor, bits: int) -> Tensor:
     _require_bits(bits)
     _require_last_axis(digits, bits, "bits")
     require_range(digits, 0, 1, "bit")
-    weights = torch.tensor(bit_weights(bits), device=digits.device)
-    return (digits.to(torch.int64) * weights).sum(-1).to(_signed_dtype(bits))
+    values = torch.zeros(digits.shape[:-1], dtype=_word_dtype(bits), device=digits.device)
+    for bit_index, weight in enumerate(bit_weights(bits)):
+        values += digits[..., bit_index].to(values.dtype) * weight
+    return values.to(_signed_dtype(bits))
 
 
 def symbols_per_value(bits: int, bits_per_cell: int) -> int:
@@ -80,15 +93,15 @@ def to_symbols(values: Tensor, bits: int, bits_per_cell: int, code: SymbolCode, 
     count = symbols_per_value(bits, bits_per_cell)
     _require_code(code)
     _require_signed(values, bits)
-    word = values.to(torch.int64)
+    word = values.to(_word_dtype(bits))
     if code == "offset_binary":
         word = word + 2 ** (bits - 1)
-    shifts = torch.arange(count, device=values.device) * bits_per_cell
-    used = _used_levels(bits, bits_per_cell, count, values.device)
-    groups = (word.unsqueeze(-1) >> shifts) & (used - 1)
-    if gray:
-        groups = _gray_codes(bits_per_cell, values.device).argsort()[groups]
-    return groups.to(torch.uint8)
+    symbols = torch.empty((*values.shape, count), dtype=torch.uint8, device=values.device)
+    for symbol_index in range(count):
+        highest = _highest_level(symbol_index, bits, bits_per_cell)
+        group = (word >> symbol_index * bits_per_cell) & highest
+        symbols[..., symbol_index] = _level_of_gray_code(group) if gray else group
+    return symbols
 
 
 def from_symbols(symbols: Tensor, bits: int, bits_per_cell: int, code: SymbolCode, gray: bool) -> Tensor:
@@ -104,31 +117,30 @@ def from_symbols(symbols: Tensor, bits: int, bits_per_cell: int, code: SymbolCod
     _require_code(code)
     _require_last_axis(symbols, count, "symbols")
     require_range(symbols, 0, 2**bits_per_cell - 1, "symbol")
-    groups = torch.minimum(
-        symbols.to(torch.int64), _used_levels(bits, bits_per_cell, count, symbols.device) - 1
-    )
-    if gray:
-        groups = _gray_codes(bits_per_cell, symbols.device)[groups]
-    shifts = torch.arange(count, device=symbols.device) * bits_per_cell
-    word = (groups << shifts).sum(-1)
-    half = 2 ** (bits - 1)
-    if code == "offset_binary":
-        values = word - half
-    else:
-        values = ((word + half) & (2**bits - 1)) - half
-    return values.to(_signed_dtype(bits))
+    word = torch.zeros(symbols.shape[:-1], dtype=_word_dtype(bits), device=symbols.device)
+    for symbol_index in range(count):
+        highest = _highest_level(symbol_index, bits, bits_per_cell)
+        level = symbols[..., symbol_index].to(word.dtype).clamp_(max=highest)
+        word += (level ^ (level >> 1) if gray else level) << symbol_index * bits_per_cell
+    word -= 2 ** (bits - 1) if code == "offset_binary" else (word >> (bits - 1)) << bits
+    return word.to(_signed_dtype(bits))
 
 
-def _used_levels(bits: int, bits_per_cell: int, count: int, device: torch.device) -> Tensor:
-    """Levels in use in each cell, [symbol]: 2**bits_per_cell, fewer in a partly used top cell."""
-    bits_in_cell = [bits_per_cell] * (count - 1) + [bits - bits_per_cell * (count - 1)]
-    return torch.tensor([2**number for number in bits_in_cell], device=device)
+def _highest_level(symbol_index: int, bits: int, bits_per_cell: int) -> int:
+    """Highest level in use in a cell: 2**bits_per_cell - 1, lower in a partly used top cell."""
+    return int(2 ** min(bits_per_cell, bits - symbol_index * bits_per_cell) - 1)
 
 
-def _gray_codes(bits_per_cell: int, device: torch.device) -> Tensor:
-    """Gray code of each level, [level]."""
-    levels = torch.arange(2**bits_per_cell, device=device)
-    return levels ^ (levels >> 1)
+def _level_of_gray_code(group: Tensor) -> Tensor:
+    """Level whose Gray code is ``group`` (up to 8 bits): each bit is the parity of those above it."""
+    for shift in (1, 2, 4):
+        group = group ^ (group >> shift)
+    return group
+
+
+def _word_dtype(bits: int) -> torch.dtype:
+    """A type in which a word of ``bits`` bits stays positive and can be offset without overflow."""
+    return torch.int32 if bits < 31 else torch.int64
 
 
 def _signed_dtype(bits: int) -> torch.dtype:
@@ -154,4 +166,6 @@ def _require_signed(values: Tensor, bits: int) -> None:
 def _require_last_axis(digits: Tensor, count: int, name: str) -> None:
     require_integers(digits, name)
     if digits.ndim == 0 or digits.shape[-1] != count:
-        raise NumeralError(f"{name} have shape {tuple(digits.shape)}: the last axis must hold {count} {name}.")
+        raise NumeralError(
+            f"{name} have shape {tuple(digits.shape)}: the last axis must hold {count} {name}."
+        )
