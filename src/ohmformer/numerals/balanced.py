@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from ohmformer.numerals.checks import (
 __all__ = ["BalancedNumeral", "digits_for_bits", "require_balanced_radix"]
 
 INT64_MAX = 2**63 - 1
+TABLE_LIMIT = 2**16  # up to so many values, digits are looked up: an order of magnitude faster
 
 
 def require_balanced_radix(radix: int) -> None:
@@ -72,15 +74,11 @@ class BalancedNumeral:
         """
         require_integers(values, "value")
         require_range(values, -self.max_value, self.max_value, "value")
-        rest = values.to(torch.int64)
-        digits = torch.empty((*values.shape, self.width), dtype=self.digit_dtype, device=values.device)
-        for digit_index in range(self.width):
-            quotient = torch.div(rest, self.radix, rounding_mode="floor")
-            remainder = rest - quotient * self.radix  # 0 ... radix-1
-            borrow = remainder > self.max_digit
-            digits[..., digit_index] = torch.where(borrow, remainder - self.radix, remainder)
-            rest = quotient + borrow
-        return digits
+        if self.radix**self.width > TABLE_LIMIT:
+            return _split(values, self)
+        row = (values.to(torch.int32) + self.max_value).flatten()
+        digits = _table(self).to(values.device).index_select(0, row)
+        return digits.reshape(*values.shape, self.width)
 
     def decode(self, digits: Tensor) -> Tensor:
         """Sum the weighted digits back to integers.
@@ -102,6 +100,25 @@ class BalancedNumeral:
         if self.max_value > INT64_MAX and not torch.equal(self.encode(values), digits.to(self.digit_dtype)):
             raise NumeralError(f"digits of radix {self.radix} and width {self.width} exceed int64.")
         return values
+
+
+def _split(values: Tensor, numeral: BalancedNumeral) -> Tensor:
+    """Digits by repeated floor division: [...] -> [..., digit]."""
+    rest = values.to(torch.int64)
+    digits = torch.empty((*values.shape, numeral.width), dtype=numeral.digit_dtype, device=values.device)
+    for digit_index in range(numeral.width):
+        quotient = torch.div(rest, numeral.radix, rounding_mode="floor")
+        remainder = rest - quotient * numeral.radix  # 0 ... radix-1
+        borrow = remainder > numeral.max_digit
+        digits[..., digit_index] = torch.where(borrow, remainder - numeral.radix, remainder)
+        rest = quotient + borrow
+    return digits
+
+
+@cache
+def _table(numeral: BalancedNumeral) -> Tensor:
+    """Digits of every value from -max_value to max_value, [value, digit]."""
+    return _split(torch.arange(-numeral.max_value, numeral.max_value + 1), numeral)
 
 
 def digits_for_bits(radix: int, bits: int) -> int:

@@ -68,7 +68,8 @@ class ResistorCode:
         max_digit = (self.radix - 1) // 2
         require_range(digits, -max_digit, max_digit, "digit")
         table = torch.tensor(_state_table(self.weights), dtype=torch.int8, device=digits.device)
-        return table[digits.to(torch.int64) + max_digit]
+        row = (digits.to(torch.int64) + max_digit).flatten()
+        return table.index_select(0, row).reshape(*digits.shape, len(self.weights))
 
 
 @cache
