@@ -1,0 +1,99 @@
+"""A program as readable text, repeated layers folded into one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+from ohmformer.ir.program import Program
+from ohmformer.ir.subops import FunctionCall, Product, SubOp
+
+__all__ = ["render"]
+
+_INDEX = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.|$)")
+_MARKS = {"weight": "W", "activation": "A", "constant": "1"}
+
+
+def render(program: Program, *, fold: bool = True) -> str:
+    """``program`` as text, one sub-operation a line; with ``fold``, repeated layers once, "24 x".
+
+    A product reads ``batch x [rows, inner] · R[inner, columns]`` with R = W (weight), A (activation) or
+    1 (ones). The first index of a module path becomes ``*`` where layers are folded.
+    """
+    lines = [
+        f"program {program.name}: batch {program.batch}, {program.tokens} tokens, "
+        f"{len(program.subops)} sub-operations, {program.macs:,} multiply-accumulates, "
+        f"{program.stored_words:,} stored words"
+    ]
+    if not fold:
+        return "\n".join([*lines, *(_line(subop, subop.module, 2) for subop in program.subops), ""])
+    for prefix, run in groupby(program.subops, key=_prefix):
+        subops = list(run)
+        if prefix is None:
+            lines += [_line(subop, subop.module, 2) for subop in subops]
+        else:
+            lines += _fold(subops)
+    return "\n".join([*lines, ""])
+
+
+def _prefix(subop: SubOp) -> str | None:
+    """The path before the first index (``encoder.layer.3.x`` -> ``encoder.layer.``), None without one."""
+    match = _INDEX.search(subop.module)
+    return subop.module[: match.start()] if match else None
+
+
+def _index(subop: SubOp) -> str:
+    match = _INDEX.search(subop.module)
+    return match.group() if match else ""
+
+
+def _key(subop: SubOp) -> str:
+    """A sub-operation as text without the first index of its module."""
+    return _line(subop, _INDEX.sub("*", subop.module, count=1), 4)
+
+
+def _period(keys: Sequence[str]) -> int:
+    """Length of the shortest block whose repetition is ``keys`` (Knuth, Morris and Pratt's borders)."""
+    border = [0] * len(keys)
+    for i in range(1, len(keys)):
+        k = border[i - 1]
+        while k and keys[i] != keys[k]:
+            k = border[k - 1]
+        border[i] = k + (keys[i] == keys[k])
+    period = len(keys) - border[-1]
+    return period if len(keys) % period == 0 else len(keys)
+
+
+def _fold(subops: list[SubOp]) -> list[str]:
+    """Lines of one run of layers: the whole run if it is periodic, else equal neighbours by index."""
+    keys = [_key(subop) for subop in subops]
+    period = _period(keys)
+    if period < len(keys):
+        return [_head(subops, len(keys) // period), *keys[:period]]
+    layers = [list(layer) for _, layer in groupby(subops, key=_index)]
+    lines: list[str] = []
+    for _, same in groupby(layers, key=lambda layer: [_key(subop) for subop in layer]):
+        group = list(same)
+        members = [subop for layer in group for subop in layer]
+        lines += [_head(members, len(group)), *(_key(subop) for subop in group[0])]
+    return lines
+
+
+def _head(subops: list[SubOp], times: int) -> str:
+    first, last = _index(subops[0]), _index(subops[-1])
+    indices = first if first == last else f"{first} ... {last}"
+    return f"  {_prefix(subops[0])}{indices}: {times} x"
+
+
+def _line(subop: SubOp, module: str, indent: int) -> str:
+    if isinstance(subop, Product):
+        body = (
+            f"{subop.batch} x [{subop.rows}, {subop.inner}] · "
+            f"{_MARKS.get(subop.resident, '?')}[{subop.inner}, {subop.columns}]"
+        )
+    elif isinstance(subop, FunctionCall):
+        body = f"F:{subop.function} {subop.elements:,}"
+    else:
+        body = f"read {subop.words:,} words"
+    return f"{' ' * indent}{subop.operation:<20} {body:<44} {module}".rstrip()
