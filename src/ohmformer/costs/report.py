@@ -1,0 +1,202 @@
+"""The tables of a cost estimate."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ohmformer.costs.component import Level
+from ohmformer.costs.counts import Counts
+from ohmformer.specs import Source
+from ohmformer.units import MM2, TERA
+
+__all__ = ["CostReport", "StepCost", "Term", "by_component", "sum_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """One line of a breakdown: total = count x unit_value.
+
+    component:  who costs it
+    quantity:   what is counted
+    unit_value: area, energy or time of one, SI
+    formula:    how the count and the unit value come about
+    fields:     dotted paths of the chip description the term depends on
+    """
+
+    component: str
+    quantity: str
+    count: float
+    unit_value: float
+    formula: str
+    fields: tuple[str, ...]
+    source: Source
+
+    @property
+    def total(self) -> float:
+        """count x unit_value."""
+        return self.count * self.unit_value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "component": self.component,
+            "quantity": self.quantity,
+            "count": self.count,
+            "unit_value": self.unit_value,
+            "total": self.total,
+            "formula": self.formula,
+            "fields": list(self.fields),
+            "source": dataclasses.asdict(self.source),
+        }
+
+
+def sum_of(terms: tuple[Term, ...]) -> float:
+    """The exactly rounded sum of the totals."""
+    return math.fsum(term.total for term in terms)
+
+
+def by_component(terms: tuple[Term, ...]) -> dict[str, float]:
+    """Totals by component, largest first."""
+    names = dict.fromkeys(term.component for term in terms)
+    sums = {name: math.fsum(term.total for term in terms if term.component == name) for name in names}
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCost:
+    """One kind of step: how often, how long, bound by what, resources' busy times."""
+
+    operation: str
+    resident: str | None
+    shape: tuple[int, int, int, int] | None
+    functions: tuple[tuple[str, int], ...]
+    times: int
+    time_s: float
+    bound_by: str
+    busy_s: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostReport:
+    """What a program costs on a chip, term by term.
+
+    area, energy, latency: breakdowns, in m², J, s; each sums to its total exactly
+    steps:                 the kinds of steps behind the latency
+    counts:                all actions
+    utilisation:           busy time over latency, by resource; for ``converters`` done over possible
+                           conversions
+    banks, banks_needed:   dense banks on the chip, and those the stored cells fill
+    lifetime_s:            of the dense cells under back-to-back runs and perfect wear levelling; None if
+                           nothing is written
+    """
+
+    program: str
+    chip: str
+    level: Level
+    batch: int
+    tokens: int
+    area: tuple[Term, ...]
+    energy: tuple[Term, ...]
+    latency: tuple[Term, ...]
+    steps: tuple[StepCost, ...]
+    counts: Counts
+    utilisation: dict[str, float]
+    banks: int
+    banks_needed: int
+    dense_cells_used: int
+    dense_cells: int
+    lifetime_s: float | None
+    lifetime_note: str
+    notes: tuple[str, ...]
+
+    @property
+    def area_m2(self) -> float:
+        """Area of the chip."""
+        return sum_of(self.area)
+
+    @property
+    def energy_J(self) -> float:
+        """Energy of one run."""
+        return sum_of(self.energy)
+
+    @property
+    def latency_s(self) -> float:
+        """Time of one run."""
+        return sum_of(self.latency)
+
+    @property
+    def power_W(self) -> float:
+        """Mean power over back-to-back runs."""
+        return self.energy_J / self.latency_s
+
+    @property
+    def power_density_W_per_mm2(self) -> float:
+        """Mean power over the area."""
+        return self.power_W / (self.area_m2 / MM2)
+
+    @property
+    def area_delay_mm2_s(self) -> float:
+        """Area-delay product."""
+        return self.area_m2 / MM2 * self.latency_s
+
+    @property
+    def tops(self) -> float:
+        """Achieved tera-operations per second, two per multiply-accumulate."""
+        return 2 * self.counts.macs / self.latency_s / TERA
+
+    @property
+    def tops_per_W(self) -> float:
+        """Tera-operations per joule."""
+        return 2 * self.counts.macs / self.energy_J / TERA
+
+    @property
+    def tops_per_mm2(self) -> float:
+        """Achieved compute density."""
+        return self.tops / (self.area_m2 / MM2)
+
+    @property
+    def conversions_per_mac(self) -> float:
+        """Conversions of the computation tiles per multiply-accumulate."""
+        return self.counts.conversions / self.counts.macs if self.counts.macs else 0.0
+
+    @property
+    def bottleneck(self) -> str:
+        """The resource that bounds the largest part of the latency."""
+        return next(iter(by_component(self.latency)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; totals and derived figures included."""
+        return {
+            "program": self.program,
+            "chip": self.chip,
+            "level": self.level,
+            "batch": self.batch,
+            "tokens": self.tokens,
+            "area_m2": self.area_m2,
+            "energy_J": self.energy_J,
+            "latency_s": self.latency_s,
+            "power_W": self.power_W,
+            "power_density_W_per_mm2": self.power_density_W_per_mm2,
+            "area_delay_mm2_s": self.area_delay_mm2_s,
+            "tops": self.tops,
+            "tops_per_W": self.tops_per_W,
+            "tops_per_mm2": self.tops_per_mm2,
+            "conversions_per_mac": self.conversions_per_mac,
+            "bottleneck": self.bottleneck,
+            "utilisation": self.utilisation,
+            "banks": self.banks,
+            "banks_needed": self.banks_needed,
+            "dense_cells_used": self.dense_cells_used,
+            "dense_cells": self.dense_cells,
+            "lifetime_s": self.lifetime_s,
+            "lifetime_note": self.lifetime_note,
+            "notes": list(self.notes),
+            "counts": dataclasses.asdict(self.counts),
+            "area": [term.to_dict() for term in self.area],
+            "energy": [term.to_dict() for term in self.energy],
+            "latency": [term.to_dict() for term in self.latency],
+            "steps": [dataclasses.asdict(step) for step in self.steps],
+        }
