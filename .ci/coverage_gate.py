@@ -9,13 +9,14 @@ from pathlib import Path
 
 
 def room_of(path: str) -> str:
-    """The folder below ``ohmformer`` that a measured file lies in."""
-    parts = Path(path).parts
-    return parts[parts.index("ohmformer") + 1]
+    """The folder below the package that a measured file lies in."""
+    return path.rpartition("/ohmformer/")[2].partition("/")[0]
 
 
-def share(covered: int, total: int) -> float:
-    return 100.0 * covered / total if total else 100.0
+def share(summaries: list[dict[str, int]], covered: str, total: str) -> float:
+    """Percentage covered over several files, 100 where there is nothing to cover."""
+    count = sum(summary[total] for summary in summaries)
+    return 100.0 * sum(summary[covered] for summary in summaries) / count if count else 100.0
 
 
 def main(report: str, percent: str, *rooms: str) -> int:
@@ -24,13 +25,12 @@ def main(report: str, percent: str, *rooms: str) -> int:
     print(f"{'room':<12}{'branches':>10}{'lines':>10}   at least {percent} %")
     for room in rooms:
         of_room = [entry["summary"] for path, entry in files.items() if room_of(path) == room]
-        count = {key: sum(entry[key] for entry in of_room) for key in (of_room or [{}])[0]}
         if not of_room:
-            print(f"{room:<12}  nothing measured")
+            print(f"{room:<12}nothing measured")
             failed.append(room)
             continue
-        branches = share(count["covered_branches"], count["num_branches"])
-        lines = share(count["covered_lines"], count["num_statements"])
+        branches = share(of_room, "covered_branches", "num_branches")
+        lines = share(of_room, "covered_lines", "num_statements")
         print(f"{room:<12}{branches:>9.1f}%{lines:>9.1f}%")
         if min(branches, lines) < float(percent):
             failed.append(room)
