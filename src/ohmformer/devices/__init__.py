@@ -1,0 +1,55 @@
+"""Physics of one memristor cell, one converter, one resistor."""
+
+from ohmformer.devices.checks import DeviceError
+from ohmformer.devices.confusion import QUADRATURE_ERROR, confusion_matrix, read_error_probabilities
+from ohmformer.devices.converter import (
+    convert,
+    rounding_error_mean,
+    rounding_error_probability,
+    rounding_error_variance,
+)
+from ohmformer.devices.dense_cell import (
+    draw_stuck,
+    drift,
+    drift_factor,
+    level_conductances,
+    program,
+    read,
+    read_conductance,
+    read_sd,
+    sense,
+    telegraph_amplitude,
+    thresholds,
+)
+from ohmformer.devices.gaussian import normal, uniform, upper_tail
+from ohmformer.devices.resistor import branch_conductance, draw_mismatch, unit_current_A
+from ohmformer.devices.thermal import johnson_current_A
+
+__all__ = [
+    "QUADRATURE_ERROR",
+    "DeviceError",
+    "branch_conductance",
+    "confusion_matrix",
+    "convert",
+    "draw_mismatch",
+    "draw_stuck",
+    "drift",
+    "drift_factor",
+    "johnson_current_A",
+    "level_conductances",
+    "normal",
+    "program",
+    "read",
+    "read_conductance",
+    "read_error_probabilities",
+    "read_sd",
+    "rounding_error_mean",
+    "rounding_error_probability",
+    "rounding_error_variance",
+    "sense",
+    "telegraph_amplitude",
+    "thresholds",
+    "uniform",
+    "unit_current_A",
+    "upper_tail",
+]
