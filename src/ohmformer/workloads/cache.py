@@ -49,14 +49,15 @@ def make_folder_once(target: Path, fill: Callable[[Path], object]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     except OSError as error:
-        raise UserError(f"Cannot write the cache folder {target}: {error.strerror or error}; {hint}.") from error
+        reason = error.strerror or str(error)
+        raise UserError(f"Cannot write the cache folder {target}: {reason}; {hint}.") from error
     try:
         fill(temporary)
         os.replace(temporary, target)
     except (OSError, SafetensorError) as error:
         # Another process may have finished the same folder meanwhile: its content is the same.
         if not target.is_dir():
-            reason = getattr(error, "strerror", None) or error
+            reason = getattr(error, "strerror", None) or str(error)
             raise UserError(f"Cannot write the cache folder {target}: {reason}; {hint}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -48,8 +48,9 @@ def find_checkpoint(name_or_dir: str, *, config_only: bool = False) -> Checkpoin
     if name_or_dir in known:
         model = known[name_or_dir]
         package = model.package.name
+        located = model.locate()
         origin = f"Python package {package} {model.installed_version}, {model.path}; {model.licence}"
-        return Checkpoint(name=name_or_dir, path=model.locate(), origin=origin, embedded=model)
+        return Checkpoint(name=name_or_dir, path=located, origin=origin, embedded=model)
     path = Path(name_or_dir).expanduser()
     if path.exists():
         name = path.resolve().name
@@ -59,7 +60,8 @@ def find_checkpoint(name_or_dir: str, *, config_only: bool = False) -> Checkpoin
             f"There is no file or folder {name_or_dir!r}; give a Hugging Face folder or one of {_names()}."
         )
     folder = _fetch(name_or_dir, config_only)
-    return Checkpoint(name=name_or_dir, path=folder, origin=f"Hugging Face hub {name_or_dir} at {folder.name}")
+    origin = f"Hugging Face hub {name_or_dir} at {folder.name}"
+    return Checkpoint(name=name_or_dir, path=folder, origin=origin)
 
 
 def read_config_file(file: Path) -> dict[str, Any]:
@@ -140,7 +142,7 @@ def _fetch(hub_id: str, config_only: bool) -> Path:
         ) from error
     except RepositoryNotFoundError as error:
         raise UserError(
-            f"The Hugging Face hub has no public model {hub_id}, and no embedded model is called so ({_names()})."
+            f"The Hugging Face hub has no public model {hub_id}; the embedded models are {_names()}."
         ) from error
     except (OSError, HfHubHTTPError) as error:
         raise UserError(
@@ -181,8 +183,8 @@ def _check_pickle(file: Path) -> None:
         torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{file} is a pickled checkpoint that holds more than tensors and could run code, so it is refused; "
-            "save the model as safetensors."
+            f"{file} is a pickled checkpoint that holds more than tensors and could run code, "
+            "so it is refused; save the model as safetensors."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{file} is damaged or is no PyTorch checkpoint.") from error

@@ -70,7 +70,7 @@ def load_text(path_or_name: str, *, text_column: str = "text") -> TextTask:
         return _wikipedia_sample()
     path = Path(path_or_name).expanduser()
     if not path.is_file():
-        raise UserError(f"There is no file {path_or_name!r}; give a text file or the name 'wikipedia-sample'.")
+        raise UserError(f"There is no file {path_or_name!r}; give a text file or 'wikipedia-sample'.")
     if path.suffix.lower() in TABLE_SUFFIXES:
         rows = read_table(path, (text_column,))
         text = "\n\n".join(_string(path, row, text_column) for row in rows)
@@ -110,7 +110,9 @@ def load_choices(
     for row in rows:
         choices = row.values[choices_column]
         if not isinstance(choices, list) or not all(isinstance(c, str) and c.strip() for c in choices):
-            raise UserError(f"{path}, line {row.line}: {choices_column!r} must be a list of texts, none empty.")
+            raise UserError(
+                f"{path}, line {row.line}: {choices_column!r} must be a list of texts, none empty."
+            )
         if len(choices) < 2 or len(set(choices)) != len(choices):
             raise UserError(f"{path}, line {row.line}: at least 2 choices are needed, all different.")
         answer = _answer_index(path, row, answer_column, choices)
@@ -142,7 +144,7 @@ def _mmlu_sample() -> MultipleChoiceTask:
     ]
     source = (
         f"{len(questions)} MMLU questions (MIT) carried by the Python package {EVALS.name} {EVALS.version}; "
-        "zero-shot, the continuation is the letter; models below about 1e9 parameters stay near chance (.25)"
+        "zero-shot, the continuation is the letter, chance is .25"
     )
     return MultipleChoiceTask(name="mmlu-sample", questions=tuple(questions), source=source)
 

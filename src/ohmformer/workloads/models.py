@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,15 @@ from ohmformer.workloads.packages import RXNMAPPER
 from ohmformer.workloads.quiet import quiet_transformers
 from ohmformer.workloads.smiles import smiles_tokenizer
 
-__all__ = ["LoadedModel", "ModelTask", "check_finite", "load_config", "load_model", "sequence_limit"]
+__all__ = [
+    "LoadedModel",
+    "ModelTask",
+    "check_finite",
+    "load_config",
+    "load_model",
+    "new_classifier",
+    "sequence_limit",
+]
 
 ModelTask = Literal["encoder", "classifier", "causal", "masked"]
 
@@ -70,6 +78,7 @@ def load_model(name_or_dir: str, *, task: ModelTask) -> LoadedModel:
     stored = weight_format(folder)
     model = _load_weights(folder, task, stored == "safetensors", str(config["model_type"]))
     check_finite(model)
+    model.eval()  # type: ignore[no-untyped-call]
     if found.embedded is RXNMAPPER:
         tokenizer: PreTrainedTokenizerBase = smiles_tokenizer(
             folder / "vocab.txt", int(config["max_position_embeddings"])
@@ -78,12 +87,41 @@ def load_model(name_or_dir: str, *, task: ModelTask) -> LoadedModel:
         tokenizer = _load_tokenizer(folder)
     _check_vocabulary(model, tokenizer, folder)
     return LoadedModel(
-        model=model.eval(),
+        model=model,
         tokenizer=tokenizer,
         name=found.name,
         origin=found.origin,
         max_tokens=sequence_limit(model, tokenizer),
     )
+
+
+def new_classifier(
+    base: str, label_names: Sequence[str], tokenizer: PreTrainedTokenizerBase, seed: int
+) -> PreTrainedModel:
+    """The body of ``base`` under a new classification head drawn with ``seed``, still to be trained."""
+    folder = _folder(find_checkpoint(base).path)
+    config = read_config_file(folder / "config.json")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, missing = _from_pretrained(
+            folder,
+            "classifier",
+            weight_format(folder) == "safetensors",
+            str(config["model_type"]),
+            id2label=dict(enumerate(label_names)),
+            label2id={name: index for index, name in enumerate(label_names)},
+        )
+    body = [
+        name for name in missing if name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
+    ]
+    if body:
+        raise UserError(
+            f"The checkpoint {folder} lacks {len(body)} of the tensors of its body, such as {body[0]}."
+        )
+    if model.config.pad_token_id is None:
+        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        model.config.pad_token_id = pad
+    return model
 
 
 def load_config(name_or_dir: str) -> PreTrainedConfig:
@@ -118,7 +156,7 @@ def check_finite(model: torch.nn.Module) -> None:
 
 
 def sequence_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The most tokens the model takes at once: the smaller of its position table and the tokenizer's own limit.
+    """The most tokens the model takes at once: the smaller of its position table and its tokenizer's limit.
 
     ``sys.maxsize`` where neither states one (relative positions).
     """
@@ -206,7 +244,9 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    rows = model.get_input_embeddings().weight.shape[0]
+    table = model.get_input_embeddings().weight
+    assert isinstance(table, torch.Tensor)
+    rows = table.shape[0]
     largest = max(tokenizer.get_vocab().values())
     if largest >= rows:
         raise UserError(

@@ -140,7 +140,7 @@ def _unique(
         kept = first.setdefault(text.strip(), (word, line))
         if kept[0] != word:
             raise UserError(
-                f"{name}, line {line}: the text has the label {word!r} here and {kept[0]!r} in line {kept[1]}."
+                f"{name}, line {line}: the text has the label {word!r} here, {kept[0]!r} in line {kept[1]}."
             )
     names = _ordered({word for word, _ in first.values()})
     return TextClassificationTask(
@@ -184,9 +184,7 @@ def _text(path: Path, row: Row, column: str) -> str:
 def _label(path: Path, row: Row, column: str) -> str:
     value = row.values[column]
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise UserError(
-            f"{path}, line {row.line}: the label {value!r} is neither a word nor a whole number."
-        )
+        raise UserError(f"{path}, line {row.line}: the label {value!r} is neither a word nor a whole number.")
     return str(value).strip()
 
 

@@ -1,0 +1,90 @@
+"""A logistic-regression head on frozen sentence vectors, kept as plain arrays."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from ohmformer.errors import UserError, write_atomically
+
+__all__ = ["LogisticHead", "train_head"]
+
+_ARRAYS = ("mean", "scale", "coefficients", "intercept", "classes")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LogisticHead:
+    """argmax over classes of coefficients @ ((x - mean) / scale) + intercept.
+
+    mean, scale: [hidden]; coefficients: [class, hidden]; intercept: [class]; all float64.
+    classes: [class], int64, the label that each row stands for
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    trained_on: int
+
+    def predict(self, embeddings: ArrayLike) -> NDArray[np.int64]:
+        """The label of each row of ``embeddings`` [text, hidden]."""
+        x = np.asarray(embeddings, dtype=np.float64)
+        if x.ndim != 2 or x.shape[1] != self.mean.size:
+            raise UserError(
+                f"The head was trained on vectors of {self.mean.size} values; got shape {x.shape}."
+            )
+        scores = ((x - self.mean) / self.scale) @ self.coefficients.T + self.intercept
+        result: NDArray[np.int64] = self.classes[scores.argmax(axis=1)]
+        return result
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the arrays as safetensors."""
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        return write_atomically(path, save(arrays, metadata={"trained_on": json.dumps(self.trained_on)}))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> LogisticHead:
+        """Read what ``save`` wrote."""
+        try:
+            with safe_open(path, framework="np") as opened:
+                arrays = {name: opened.get_tensor(name) for name in _ARRAYS}
+                trained_on = int((opened.metadata() or {})["trained_on"])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise UserError(f"{path} holds no classification head: {error}.") from error
+        return cls(**arrays, trained_on=trained_on)
+
+
+def train_head(embeddings: ArrayLike, labels: ArrayLike, seed: int) -> LogisticHead:
+    """Standardise each column, then fit L2-regularised logistic regression (C = 1, L-BFGS).
+
+    embeddings: [text, hidden]; labels: [text]. The fit is deterministic; ``seed`` is handed to the solver.
+    """
+    x, y = np.asarray(embeddings, dtype=np.float64), np.asarray(labels, dtype=np.int64)
+    if x.ndim != 2 or y.shape != x.shape[:1]:
+        raise UserError(f"A head needs one label per vector; got shapes {x.shape} and {y.shape}.")
+    if np.unique(y).size < 2:
+        raise UserError(f"A head needs at least two classes; all {y.size} training labels are the same.")
+    scaler = StandardScaler().fit(x)
+    fit = LogisticRegression(C=1.0, max_iter=2000, random_state=seed).fit(scaler.transform(x), y)
+    coefficients, intercept = fit.coef_, fit.intercept_
+    if coefficients.shape[0] == 1:  # two classes: one row of log-odds, against zero
+        coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
+        intercept = np.concatenate([np.zeros_like(intercept), intercept])
+    return LogisticHead(
+        mean=scaler.mean_,
+        scale=scaler.scale_,
+        coefficients=coefficients,
+        intercept=intercept,
+        classes=fit.classes_.astype(np.int64),
+        trained_on=int(y.size),
+    )
