@@ -68,6 +68,15 @@ def test_any_finite_float_stays_in_range_and_keeps_the_bound(bits: int, values: 
     assert bool((error <= result.scale.double() / 2 + x.double().abs() * 2.0**-24).all())
 
 
+def test_a_scale_that_would_underflow_is_raised_to_the_smallest_normal_number() -> None:
+    """180 * 2**-149: a scale of 180/127 rounds to 1 * 2**-149 and would give the code 180, out of range."""
+    values = torch.tensor([180 * 2.0**-149, 2.0**-126, -(2.0**-127) * 1.5])
+    tiny = quantise_per_row(values[:1], 8)
+    assert float(tiny.scale) == 2.0**-126
+    assert tiny.codes.tolist() == [0]
+    assert quantise_per_row(values[1:], 8).codes.tolist() == [1, -1]
+
+
 @pytest.mark.parametrize("bits", BITS)
 def test_quantising_a_dequantised_tensor_returns_the_codes(bits: int) -> None:
     """codes * scale rounds to within half an ulp, so the second scale and quotient lie within 2**-22 of
