@@ -90,7 +90,7 @@ LIBRARY = Library(
         0.00098,
     ),
     driver=_component(
-        "wordline driver",
+        "wordline drivers",
         "wordline",
         "digit driven",
         Source(
@@ -101,7 +101,7 @@ LIBRARY = Library(
         0.39,
     ),
     latch=_component(
-        "switch latch",
+        "switch latches",
         "bit",
         "bit written",
         Source(
@@ -121,7 +121,7 @@ LIBRARY = Library(
         0.021,
     ),
     accumulator=_component(
-        "accumulator",
+        "accumulators",
         "32-bit adder",
         "addition",
         Source("other work", f"Horowitz, ISSCC 2014, 45 nm 32-bit adder 137 µm², .1 pJ, {SCALED_45}"),
@@ -129,7 +129,7 @@ LIBRARY = Library(
         0.1 * 0.659,
     ),
     encoder=_component(
-        "encoder",
+        "encoders",
         "encoder of 3 digits",
         "element encoded",
         Source(
@@ -141,7 +141,7 @@ LIBRARY = Library(
         Interval(0.05, 200 / 796 * 1.6 * 0.659, 0.5),
     ),
     register=_component(
-        "tile register",
+        "tile registers",
         "bit",
         "bit read or written",
         Source(
@@ -165,7 +165,7 @@ LIBRARY = Library(
         Interval(0.0152, 0.0152 + 20.74 / 256, 0.0152 + 20.74 / 256),
     ),
     function_lane=_component(
-        "function unit",
+        "function units",
         "lane",
         "evaluation",
         Source(

@@ -15,6 +15,7 @@ FUNCTIONS = (
     "reciprocal",
     "rsqrt",
     "gelu",
+    "gelu_tanh",
     "silu",
     "tanh",
     "sigmoid",
