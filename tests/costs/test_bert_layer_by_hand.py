@@ -1,4 +1,4 @@
-"""One BERT-Large layer at 128 tokens on wang2024, worked by hand: every number below is arithmetic, not output.
+"""One BERT-Large layer at 128 tokens on wang2024, worked by hand: arithmetic, not output.
 
 The machine: tiles of 128 x 128 with two wordlines per base-7 digit, so 64 elements; 8 bitlines per 8-bit
 column, so 16 columns; 3 digits; all wordlines active, so 1 group; 20480 tiles, one 1.28 GS/s converter each.
@@ -156,8 +156,8 @@ def test_time_of_the_scores(report: CostReport) -> None:
 
 def test_dense_read_time_of_a_matrix(report: CostReport) -> None:
     """1024 x 4096 weights: 4 symbols each, 65536 a wordline, 20 banks, 110 ns a wordline."""
-    # 256 wordlines, and the query's bias words before make it 257: the step also reads the words of the
-    # norm before it (2048 words, 8192 symbols), so 16785408 symbols -> 257 wordlines -> 13 rounds of 110 ns
+    # the step also reads the vectors since the last product: 1024 words of bias, 2048 of the norm; the
+    # matrix alone fills 256 wordlines, with them 257: 13 rounds of 20 banks
     assert -(-(4 * 1024 * 4096 + 4 * (1024 + 2048)) // 65536) == 257
     wide = next(s for s in report.steps if s.shape == (1, 128, 1024, 4096))
     assert wide.busy_s["dense reads"] == pytest.approx(13 * 110e-9, rel=1e-12)
@@ -190,9 +190,7 @@ def test_energy_terms(report: CostReport) -> None:
     assert energy(report, "dense converters") == pytest.approx(
         counts.dense_symbols * 0.226e-12 / 5, rel=1e-12
     )
-    assert energy(report, "function units") == pytest.approx(
-        counts.evaluations * 1.6e-12 * 0.659, rel=1e-12
-    )
+    assert energy(report, "function units") == pytest.approx(counts.evaluations * 1.6e-12 * 0.659, rel=1e-12)
 
 
 def test_dense_writes_when_intermediates_live_there(layer: Program, chip: ChipSpec) -> None:
@@ -203,7 +201,6 @@ def test_dense_writes_when_intermediates_live_there(layer: Program, chip: ChipSp
     assert worn.lifetime_s is not None
     cells = 20 * 1024 * 65536
     assert worn.lifetime_s == pytest.approx(1e9 * cells / (4 * words) * worn.latency_s, rel=1e-12)
-    # 8 words a cycle less traffic in the buffer, but never faster than in SRAM
     assert worn.latency_s >= estimate(layer, chip).latency_s
 
 

@@ -177,8 +177,9 @@ def _reason(claim: Claim, report: CostReport, found: dict[str, Baseline], within
         other = found[claim.subject]
         implied = claim.value / (other.area_m2 / MM2)
         return (
-            f"{start}{claim.value:g} mm²·s on {other.area_m2 / MM2:.0f} mm² implies {implied / MILLI:.3g} ms; "
-            f"here it is {other.latency_s / MILLI:.3g} ms ({other.basis}). {other.notes[0]}"
+            f"{start}{claim.value:g} mm²·s on {other.area_m2 / MM2:.0f} mm² implies "
+            f"{implied / MILLI:.3g} ms; here it is {other.latency_s / MILLI:.3g} ms ({other.basis}). "
+            f"{other.notes[0]}"
         )
     other = found[claim.subject]
     if claim.kind == "area_ratio":
