@@ -18,6 +18,7 @@ from transformers import CONFIG_MAPPING
 
 from ohmformer.errors import UserError
 from ohmformer.workloads.packages import EmbeddedModel, embedded_models
+from ohmformer.workloads.quiet import quiet_transformers
 
 __all__ = ["Checkpoint", "find_checkpoint", "read_config_file", "weight_format"]
 
@@ -180,7 +181,8 @@ def _check_safetensors(file: Path) -> None:
 
 def _check_pickle(file: Path) -> None:
     try:
-        torch.load(file, map_location="cpu", weights_only=True)
+        with quiet_transformers():
+            torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{file} is a pickled checkpoint that holds more than tensors and could run code, "

@@ -22,7 +22,7 @@ def classifier_logits(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     *,
-    batch_tokens: int = 4096,
+    batch_tokens: int = 2048,
     max_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
@@ -61,7 +61,7 @@ def predict_classifier(
     texts: Sequence[str],
     *,
     label_names: Sequence[str] | None = None,
-    batch_tokens: int = 4096,
+    batch_tokens: int = 2048,
     max_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.int64]:
@@ -102,7 +102,7 @@ def predict_with_head(
     head: LogisticHead,
     texts: Sequence[str],
     *,
-    batch_tokens: int = 4096,
+    batch_tokens: int = 2048,
     max_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ def embed(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     *,
-    batch_tokens: int = 4096,
+    batch_tokens: int = 2048,
     max_tokens: int | None = None,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:

@@ -69,9 +69,9 @@ def finetune_classifier(
     """Train all weights of ``base`` with a new classification head on the training half of ``split``.
 
     Returns a Hugging Face folder that ``load_model(..., task="classifier")`` opens, made on the first call
-    and found on later ones. Its name is a hash of the base weights, the training texts and labels and the
-    recipe; the number of threads and the library versions, which move the result by rounding, are recorded
-    in it only. An interrupted run goes on from its last checkpoint (every ``checkpoint_steps`` steps) to
+    and found on later ones. Its name is a hash of the starting weights, the training texts and labels and
+    the recipe; the number of threads and the library versions, which move the result by rounding, are only
+    recorded in it. An interrupted run goes on from its last checkpoint (every ``checkpoint_steps`` steps) to
     the same weights. ``progress`` counts steps.
     """
     recipe = FinetuneRecipe(
@@ -80,9 +80,10 @@ def finetune_classifier(
     if checkpoint_steps < 1:
         raise UserError(f"checkpoint_steps must be at least 1; got {checkpoint_steps}.")
     encoder = load_model(base, task="encoder")
+    model = new_classifier(base, split.label_names, encoder.tokenizer, seed)
     made_from = {
         "recipe_version": _RECIPE_VERSION,
-        "base_sha256": _weights_digest(encoder.model),
+        "start_sha256": _weights_digest(model),
         "task": split.task_name,
         "label_names": list(split.label_names),
         "training_data_sha256": _data_digest(split),
@@ -95,7 +96,6 @@ def finetune_classifier(
     checkpoint = root / f".{target.name}.checkpoint.safetensors"
 
     def train(folder: Path) -> None:
-        model = new_classifier(base, split.label_names, encoder.tokenizer, seed)
         rows = token_rows(
             model, encoder.tokenizer, split.train_texts, max_tokens=min(max_tokens, encoder.max_tokens)
         )
@@ -156,7 +156,7 @@ def _train(
                 raise UserError(
                     f"Training diverged in step {step + 1}: the loss is not finite; lower the rate."
                 )
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters.values(), recipe.max_gradient_norm)
             optimizer.step()
             optimizer.zero_grad()
@@ -164,7 +164,7 @@ def _train(
                 _keep(checkpoint.file, parameters, optimizer, step + 1)
             if progress is not None:
                 progress(step + 1, len(batches))
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -64,9 +64,7 @@ def _convert(file: Path, folder: Path) -> None:
         # transformers keeps calling the dense fp32 model "quantised" and will not save it: take a plain one.
         config = copy.deepcopy(quantised.config)
         del config.quantization_config
-        plain = type(quantised)._from_config(  # type: ignore[no-untyped-call]
-            config, attn_implementation="eager"
-        )
+        plain = type(quantised)._from_config(config, attn_implementation="eager")
         plain.load_state_dict(quantised.state_dict(), assign=True)
         plain.tie_weights()
         plain.generation_config = quantised.generation_config

@@ -109,15 +109,24 @@ def score_choices(
         raise UserError(
             f"A question with its choice has {longest} tokens, but the model takes at most {limit}."
         )
-    likelihoods = _log_likelihoods(model, collate(rows, tokenizer.pad_token_id))
-    scores = np.empty(len(rows), dtype=np.float64)
-    for at, row in enumerate(rows):
-        start = max(1, _common_prefix(context, row))
+    starts = [max(1, _common_prefix(context, row)) for row in rows]
+    for choice, row, start in zip(choices, rows, starts, strict=True):
         if start >= len(row):
-            raise UserError(f"The choice {choices[at]!r} adds no token to its question.")
-        total = float(likelihoods[at, start - 1 : len(row) - 1].sum())
+            raise UserError(f"The choice {choice!r} adds no token to its question.")
+    # The last token is predicted, not read: choices of one token share a single run of the question.
+    inputs = list(dict.fromkeys(tuple(row[:-1]) for row in rows))
+    with torch.no_grad():
+        logits = model(**collate(inputs, tokenizer.pad_token_id), use_cache=False).logits
+    scores = np.empty(len(rows), dtype=np.float64)
+    for at, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        own = logits[
+            inputs.index(tuple(row[:-1])), start - 1 : len(row) - 1
+        ].float()  # [scored token, vocabulary]
+        total = torch.log_softmax(own, dim=-1).gather(1, torch.tensor(row[start:])[:, None]).double().sum()
         divisor = {"none": 1, "bytes": len(choices[at].encode()), "tokens": len(row) - start}[normalise]
-        scores[at] = total / divisor
+        scores[at] = float(total) / divisor
+    if not np.isfinite(scores).all():
+        raise UserError("The model gives probabilities that are not finite, so it has no answer.")
     return scores
 
 

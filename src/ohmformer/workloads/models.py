@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -78,7 +78,7 @@ def load_model(name_or_dir: str, *, task: ModelTask) -> LoadedModel:
     stored = weight_format(folder)
     model = _load_weights(folder, task, stored == "safetensors", str(config["model_type"]))
     check_finite(model)
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     if found.embedded is RXNMAPPER:
         tokenizer: PreTrainedTokenizerBase = smiles_tokenizer(
             folder / "vocab.txt", int(config["max_position_embeddings"])
@@ -98,12 +98,15 @@ def load_model(name_or_dir: str, *, task: ModelTask) -> LoadedModel:
 def new_classifier(
     base: str, label_names: Sequence[str], tokenizer: PreTrainedTokenizerBase, seed: int
 ) -> PreTrainedModel:
-    """The body of ``base`` under a new classification head drawn with ``seed``, still to be trained."""
+    """The body of ``base`` under a classification head still to be trained.
+
+    The head is drawn with ``seed``, unless the checkpoint has one of the same size: that one is kept.
+    """
     folder = _folder(find_checkpoint(base).path)
     config = read_config_file(folder / "config.json")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, missing = _from_pretrained(
+        model, missing, misshapen = _from_pretrained(
             folder,
             "classifier",
             weight_format(folder) == "safetensors",
@@ -111,12 +114,11 @@ def new_classifier(
             id2label=dict(enumerate(label_names)),
             label2id={name: index for index, name in enumerate(label_names)},
         )
-    body = [
-        name for name in missing if name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
-    ]
+    prefix = f"{model.base_model_prefix}."
+    body = [name for name in missing + misshapen if name.startswith(prefix) and ".pooler." not in name]
     if body:
         raise UserError(
-            f"The checkpoint {folder} lacks {len(body)} of the tensors of its body, such as {body[0]}."
+            f"The checkpoint {folder} lacks {len(body)} tensor(s) of its body, such as {body[0]}."
         )
     if model.config.pad_token_id is None:
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -183,10 +185,14 @@ def _folder(path: Path) -> Path:
 
 
 def _load_weights(folder: Path, task: ModelTask, use_safetensors: bool, model_type: str) -> PreTrainedModel:
-    model, missing = _from_pretrained(folder, task, use_safetensors, model_type)
+    model, missing, misshapen = _from_pretrained(folder, task, use_safetensors, model_type)
     if task == "encoder" and missing and all(".pooler." in f".{name}" for name in missing):
         # The pooler is a head: checkpoints trained without one are complete encoders.
-        model, missing = _from_pretrained(folder, task, use_safetensors, model_type, add_pooling_layer=False)
+        model, missing, misshapen = _from_pretrained(
+            folder, task, use_safetensors, model_type, add_pooling_layer=False
+        )
+    for name in misshapen:
+        raise UserError(f"The tensor {name} in {folder} has another shape than config.json states.")
     if not missing:
         return model
     prefix = f"{model.base_model_prefix}."
@@ -203,7 +209,8 @@ def _load_weights(folder: Path, task: ModelTask, use_safetensors: bool, model_ty
 
 def _from_pretrained(
     folder: Path, task: ModelTask, use_safetensors: bool, model_type: str, **options: Any
-) -> tuple[PreTrainedModel, list[str]]:
+) -> tuple[PreTrainedModel, list[str], list[str]]:
+    """The model, the tensors that the checkpoint lacks and those whose shape differs (both now random)."""
     try:
         with quiet_transformers():
             model, info = _CLASSES[task].from_pretrained(
@@ -214,6 +221,7 @@ def _from_pretrained(
                 trust_remote_code=False,
                 weights_only=True,
                 use_safetensors=use_safetensors,
+                ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 **options,
             )
@@ -221,11 +229,7 @@ def _from_pretrained(
         if "Unrecognized configuration class" in str(error):
             raise UserError(f"A model of type {model_type!r} cannot serve as {task} ({folder}).") from error
         raise UserError(f"{folder} cannot be loaded as {task}: {_reason(error)}") from error
-    wrong: Iterable[Any] = info.get("mismatched_keys", ())
-    for key in sorted(wrong, key=str):
-        name = key[0] if isinstance(key, tuple) else key
-        raise UserError(f"The tensor {name} in {folder} has another shape than config.json states.")
-    return model, sorted(info["missing_keys"])
+    return model, sorted(info["missing_keys"]), sorted(key[0] for key in info["mismatched_keys"])
 
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -45,7 +45,7 @@ def smiles_tokenizer(vocabulary: Path, max_tokens: int) -> PreTrainedTokenizerFa
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
     )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=max_tokens,
         unk_token="[UNK]",
