@@ -1,0 +1,73 @@
+"""What a deployed model carries: its chip."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ohmformer.deploy.coverage import CoverageRow
+from ohmformer.deploy.interception import ChipMode
+from ohmformer.deploy.runtime import Runtime
+from ohmformer.deploy.storage import StoredParameter
+from ohmformer.engine import Mode, mode_of
+from ohmformer.errors import UserError
+from ohmformer.specs import ChipSpec
+
+ATTRIBUTE = "on_chip"
+
+
+class OnChip:
+    """What a deployed model carries as ``model.on_chip``."""
+
+    def __init__(self, runtime: Runtime, mode: ChipMode) -> None:
+        self._runtime = runtime
+        self._mode = mode
+        self.coverage: tuple[CoverageRow, ...] = ()
+
+    @property
+    def chip(self) -> ChipSpec:
+        """The hardware."""
+        return self._runtime.chip
+
+    @property
+    def seed(self) -> int:
+        """Seed of the physical chip and of its reads."""
+        return self._runtime.seed
+
+    @property
+    def mode(self) -> Mode:
+        """How products are simulated, as the physics of the tile allows."""
+        return mode_of(self._runtime.chip.tile)
+
+    @property
+    def parameters(self) -> tuple[StoredParameter, ...]:
+        """The parameters as they lie in the dense crossbar."""
+        return tuple(self._runtime.parameters.values())
+
+    @property
+    def stored_words(self) -> int:
+        """Words of ``weight_bits`` in the dense crossbar."""
+        return sum(entry.words for entry in self._runtime.parameters.values())
+
+    @property
+    def allow(self) -> tuple[str, ...]:
+        """Operations that the user left to the host."""
+        return tuple(sorted(self._mode.allow))
+
+    @property
+    def runtime(self) -> Runtime:
+        """The operations of the chip, for tracing and tests."""
+        return self._runtime
+
+    def restart(self, runs: int = 0) -> None:
+        """Set the number of the next run: the same runs after a restart meet the same noise."""
+        self._runtime.runs = runs
+
+
+def on_chip(model: nn.Module) -> OnChip:
+    """The chip of a deployed model; UserError if the model is not deployed."""
+    state = getattr(model, ATTRIBUTE, None)
+    if not isinstance(state, OnChip):
+        raise UserError(
+            f"This {type(model).__name__} is not deployed: call ohmformer.deploy(model, chip) first."
+        )
+    return state

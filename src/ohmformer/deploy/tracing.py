@@ -1,0 +1,142 @@
+"""Inputs for a checking run, names of running modules, and a run as an ``ir.Program``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoModel, DynamicCache, PreTrainedConfig, PreTrainedModel
+
+from ohmformer.deploy.runtime import Runtime
+from ohmformer.deploy.state import on_chip
+from ohmformer.errors import UserError
+from ohmformer.ir import Program, Recorder
+
+CHECK_TOKENS = 6
+
+
+def max_tokens(config: Any) -> int | None:
+    """Longest sequence the configuration allows, if it states one."""
+    for name in ("max_position_embeddings", "n_positions", "max_target_positions", "seq_length"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            # RoBERTa-like models keep the first positions for padding
+            padding = getattr(config, "pad_token_id", None)
+            shifted = getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert", "mpnet")
+            return value - (int(padding or 0) + 1 if shifted else 0)
+    return None
+
+
+def _inputs(model: nn.Module, batch: int, tokens: int) -> dict[str, Any]:
+    """Inputs of the model's main kind, on the device of its parameters."""
+    config = getattr(model, "config", None)
+    device = next(model.parameters()).device
+    main = getattr(model, "main_input_name", "input_ids")
+    if config is None:
+        raise UserError(
+            f"{type(model).__name__} has no configuration: pass check=False and inputs of your own."
+        )
+    if main == "pixel_values":
+        vision = getattr(config, "vision_config", config)
+        size = getattr(vision, "image_size", 32)
+        height, width = (size, size) if isinstance(size, int) else tuple(size)
+        channels = getattr(vision, "num_channels", 3)
+        return {"pixel_values": torch.zeros(batch, channels, height, width, device=device)}
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    vocabulary = int(getattr(text, "vocab_size", 2))
+    limit = max_tokens(text)
+    if limit is not None and tokens > limit:
+        raise UserError(f"A sequence of {tokens} tokens is too long: the model takes at most {limit}.")
+    if device.type == "meta":
+        ids = torch.empty(batch, tokens, dtype=torch.long, device=device)
+    else:
+        ids = (torch.arange(batch * tokens) % max(1, vocabulary - 1)).reshape(batch, tokens) % vocabulary
+    inputs: dict[str, Any] = {"input_ids": ids}
+    if getattr(config, "is_encoder_decoder", False):
+        inputs["decoder_input_ids"] = ids
+    elif device.type == "meta":
+        inputs["attention_mask"] = torch.empty(batch, 1, tokens, tokens, device=device)
+    return inputs
+
+
+def checking_inputs(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """A short input; for decoders also two steps with a cache."""
+    config = getattr(model, "config", None)
+    limit = max_tokens(config) if config is not None else None
+    inputs = _inputs(model, 1, min(CHECK_TOKENS, limit or CHECK_TOKENS))
+    yield inputs
+    decoder = isinstance(model, PreTrainedModel) and model.can_generate()
+    ids = inputs.get("input_ids")
+    if decoder and ids is not None and "decoder_input_ids" not in inputs and not ids.is_meta:
+        cache = DynamicCache(config=config)
+        yield {"input_ids": ids[:, :2], "past_key_values": cache, "use_cache": True}
+        yield {"input_ids": ids[:, 2:3], "past_key_values": cache, "use_cache": True}
+
+
+def shape_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model of ``config`` on the meta device: shapes without weights.
+
+    The class is the one the configuration names, else the plain model of its kind.
+    Error: UserError where ``transformers`` cannot build it.
+    """
+    named = getattr(config, "architectures", None) or []
+    kind = getattr(transformers, named[0], None) if named else None
+    try:
+        with torch.device("meta"):
+            model = (
+                kind(config) if kind is not None else AutoModel.from_config(config, trust_remote_code=False)
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"A model of type {config.model_type!r} cannot be built: {reason}") from error
+    return model.eval()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def named_modules_running(model: nn.Module, runtime: Runtime) -> Iterator[None]:
+    """Keep ``runtime.path`` at the path of the module that is running."""
+    handles = []
+    for name, module in model.named_modules():
+
+        def enter(_module: nn.Module, _args: Any, name: str = name) -> None:
+            runtime.path.append(name)
+
+        def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
+            runtime.path.pop()
+
+        handles.append(module.register_forward_pre_hook(enter))
+        handles.append(module.register_forward_hook(leave))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        runtime.path.clear()
+
+
+def trace(model: nn.Module, *, batch: int, tokens: int, name: str = "") -> Program:
+    """One forward run of a deployed model as a program; on the meta device only shapes are computed.
+
+    batch, tokens: sequences at once and tokens of each
+    Error: UserError if the sequence is longer than the model allows.
+    """
+    if batch < 1 or tokens < 1:
+        raise UserError(f"batch is {batch} and tokens is {tokens}: both must be at least 1.")
+    state = on_chip(model)
+    runtime = state.runtime
+    inputs = _inputs(model, batch, tokens)
+    runs = runtime.runs
+    runtime.recorder = Recorder()
+    try:
+        with named_modules_running(model, runtime), torch.no_grad():
+            model(**inputs)
+        return runtime.recorder.program(
+            name=name or type(model).__name__, batch=batch, tokens=tokens, stored_words=state.stored_words
+        )
+    finally:
+        runtime.recorder = None
+        state.restart(runs)

@@ -1,0 +1,7 @@
+"""Products and dense reads, fast."""
+
+from ohmformer.engine.products import FastEngine, Mode, ProductEngine, mode_of
+from ohmformer.engine.reference import ReferenceEngine
+from ohmformer.engine.store import Misreads, StoredTensor
+
+__all__ = ["FastEngine", "Misreads", "Mode", "ProductEngine", "ReferenceEngine", "StoredTensor", "mode_of"]

@@ -1,0 +1,45 @@
+"""The contract through the reference crossbars: digit by digit, tile by tile. Slow and obvious."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ohmformer.crossbars import compute
+from ohmformer.engine.products import product_shape
+from ohmformer.specs import TileSpec
+
+
+@dataclass(frozen=True)
+class ReferenceEngine:
+    """Every product through ``crossbars.compute``; for tests and for small doubts.
+
+    mismatch: [wordline, bitline] deviations of the physical tile, or None for exact resistors.
+    """
+
+    tile: TileSpec
+    mismatch: Tensor | None = None
+
+    def product(
+        self,
+        streamed: Tensor,
+        resident: Tensor,
+        *,
+        streamed_bits: int,
+        resident_bits: int,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """See ``ProductEngine.product``."""
+        shape = product_shape(streamed, resident)
+        rows, inner, columns = shape[-2], streamed.shape[-1], shape[-1]
+        left = streamed.expand(*shape[:-2], rows, inner).reshape(-1, rows, inner).to(torch.int64)
+        right = resident.expand(*shape[:-2], inner, columns).reshape(-1, inner, columns).to(torch.int64)
+        parts = [
+            compute(
+                a, b, self.tile, streamed_bits, resident_bits, generator=generator, mismatch=self.mismatch
+            ).values
+            for a, b in zip(left, right, strict=True)
+        ]
+        return torch.stack(parts).reshape(shape).to(streamed.dtype)

@@ -1,0 +1,312 @@
+"""Numbers held in dense cells; only the cells that may be misread are kept one by one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ohmformer.devices import (
+    drift,
+    level_conductances,
+    read_conductance,
+    read_error_probabilities,
+    sense,
+)
+from ohmformer.numerals import from_symbols, symbols_per_value, to_symbols
+from ohmformer.specs import DenseCellSpec, DenseSpec
+
+NEGLIGIBLE = 1e-10  # a cell misread more rarely than this, per read, is taken as never misread
+CERTAIN = 1 / 64  # misread probability above which every cell of a class is read physically
+SPARSE = 1e-3  # share of marginal cells below which their places are drawn instead of a mask over all
+BLOCK = 1 << 22
+GRID = torch.arange(0, 9.0, 0.01, dtype=torch.float64)  # standardised programming deviations
+
+
+def _class_ceilings() -> tuple[float, ...]:
+    """Largest misread probability of each class, a factor of 8 apart; the last class is unbounded."""
+    ceilings = [CERTAIN]
+    while ceilings[-1] / 8 > NEGLIGIBLE:
+        ceilings.append(ceilings[-1] / 8)
+    return (*reversed(ceilings), 1.0)
+
+
+CEILINGS = _class_ceilings()
+FLOORS = (NEGLIGIBLE, *CEILINGS[:-1])
+RARE_CEILINGS = torch.tensor(CEILINGS[:-1], dtype=torch.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misreads:
+    """The wrong numbers of one read: flat positions and what must be added to the codes there."""
+
+    positions: Tensor
+    deltas: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginalCells:
+    """The physical cells whose programmed conductance leaves a chance of a wrong read.
+
+    cells:         flat cell index, number·symbols + symbol_index, int64, grouped by class
+    symbols:       what was meant to be stored, uint8
+    conductance_S: programmed conductance, float32
+    bounds:        class c, of misread probabilities up to CEILINGS[c], holds cells[bounds[c] : bounds[c + 1]]
+    """
+
+    cells: Tensor
+    symbols: Tensor
+    conductance_S: Tensor
+    bounds: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @cached_property
+    def rare_sizes(self) -> Tensor:
+        """Cells in each class but the last."""
+        return torch.tensor([b - a for a, b in pairwise(self.bounds[:-1])], dtype=torch.float64)
+
+
+def _misread_probability(conductance: Tensor, symbol: Tensor, cell: DenseCellSpec) -> Tensor:
+    """Probability that a cell programmed to ``conductance`` is read as another symbol than ``symbol``."""
+    chances = read_error_probabilities(conductance, cell)
+    return chances.scatter(-1, symbol.long().unsqueeze(-1), 0.0).sum(-1)
+
+
+@lru_cache(maxsize=64)
+def _class_edges(cell: DenseCellSpec) -> Tensor:
+    """[symbol, side, class] standardised deviations at which the classes begin.
+
+    Side 0 lies below the nominal conductance, side 1 above it. A class begins at the last point of the
+    grid whose misread probability is at most the class's floor, so no cell in a class exceeds its ceiling
+    (the probability grows outwards: the cell moves towards a threshold). 0 where the nominal conductance
+    exceeds the floor already. Without programming noise only the nominal conductance exists: 0 or
+    infinity.
+    """
+    sd = cell.noise.programming_noise * (cell.g_max_S - cell.g_min_S)
+    edges = torch.empty(cell.levels, 2, len(FLOORS), dtype=torch.float64)
+    floors = torch.tensor(FLOORS, dtype=torch.float64)
+    for symbol, nominal in enumerate(level_conductances(cell).tolist()):
+        for side, sign in enumerate((-1.0, 1.0)):
+            conductance = (nominal + sign * GRID * sd).clamp_min(0.0)
+            chance = _misread_probability(conductance, torch.full(GRID.shape, symbol), cell)
+            over = (chance.unsqueeze(-1) > floors).cummax(0).values
+            first = torch.where(over.any(0), over.int().argmax(0), len(GRID))
+            begins = GRID[(first - 1).clamp_min(0)]
+            edges[symbol, side] = torch.where((first == len(GRID)) & (sd == 0), math.inf, begins)
+    return edges
+
+
+class StoredTensor:
+    """Signed numbers of ``bits`` bits in dense cells, programmed once.
+
+    Programming draws one conductance per cell (fixed until rewritten). Kept are the cells whose own
+    chance of a misread exceeds ``NEGLIGIBLE``; the places and conductances of exactly those are drawn
+    from the same law as a draw for every cell. The cost of a ``read`` follows the wrong symbols.
+
+    cell_bits: bits of a cell here, if fewer than the spec's (vectors)
+
+    Error: at most ``NEGLIGIBLE`` expected misreads per remaining cell and read are left out.
+    """
+
+    def __init__(
+        self,
+        codes: Tensor,
+        bits: int,
+        dense: DenseSpec,
+        generator: torch.Generator,
+        *,
+        cell_bits: int | None = None,
+    ) -> None:
+        self.codes = codes.contiguous()
+        self.bits = bits
+        self.dense = dense
+        self._cell = replace(dense.cell, bits=cell_bits or dense.cell.bits)
+        self.symbols = symbols_per_value(bits, self._cell.bits)
+        self._value = self._symbol_values()
+        self.marginal = None if codes.is_meta else self._program(generator)
+
+    @property
+    def cells(self) -> int:
+        """Dense cells in use."""
+        return self.codes.numel() * self.symbols
+
+    def _symbol_values(self) -> Tensor:
+        """[symbol_index, symbol] contribution of a symbol to the number (both codes are additive)."""
+        levels = self._cell.levels
+        table = torch.zeros(self.symbols, levels, dtype=torch.float64)
+        top_bits = self.bits - (self.symbols - 1) * self._cell.bits
+        for index in range(self.symbols):
+            usable = 1 << (top_bits if index == self.symbols - 1 else self._cell.bits)
+            for symbol in range(usable):
+                word = torch.zeros(2, self.symbols, dtype=torch.uint8)
+                word[1, index] = symbol
+                pair = from_symbols(word, self.bits, self._cell.bits, self.dense.weight_code, self.dense.gray)
+                table[index, symbol] = float(pair[1] - pair[0])
+            table[index, usable:] = table[index, usable - 1]
+        return table
+
+    def _symbols_of(self, codes: Tensor) -> Tensor:
+        """[number, symbol_index] of flat codes."""
+        return to_symbols(
+            codes.to(torch.int32), self.bits, self._cell.bits, self.dense.weight_code, self.dense.gray
+        )
+
+    def _program(self, generator: torch.Generator) -> MarginalCells:
+        cell = self._cell
+        edges = _class_edges(cell)
+        tails = 0.5 * torch.special.erfc(edges[:, :, 0] / math.sqrt(2))  # [symbol, side]
+        found, symbol = self._draw_places(tails.sum(-1), generator)
+        deviation = _draw_deviations(tails, symbol, generator)
+        kind = torch.zeros(len(found), dtype=torch.uint8)
+        size = deviation.abs()
+        own_edges = edges.float()
+        side = (deviation > 0).long()
+        row = symbol.long() * 2 + side
+        for index in range(1, len(CEILINGS)):
+            kind += size > own_edges[:, :, index].reshape(-1)[row]
+        nominal = level_conductances(cell).float()[symbol.long()]
+        sd = cell.noise.programming_noise * (cell.g_max_S - cell.g_min_S)
+        conductance = (nominal + deviation * sd).clamp_min_(0.0)
+        return self._with_stuck(found, symbol, conductance, kind, generator)
+
+    def _draw_places(self, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Cells programmed outside the safe interval of their symbol (its probability: ``share``)."""
+        largest = float(share.max())
+        flat = self.codes.reshape(-1)
+        if largest == 0:
+            return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.uint8)
+        if largest < SPARSE:
+            total = torch.tensor([float(self.cells)], dtype=torch.float64)
+            drawn = int(
+                torch.binomial(total, torch.tensor([largest], dtype=torch.float64), generator=generator)
+            )
+            place = torch.randint(self.cells, (drawn,), generator=generator).unique()
+            chance = torch.rand(len(place), generator=generator, dtype=torch.float64) * largest
+            symbol = self._symbol_at(place)
+            keep = chance < share[symbol.long()]
+            return place[keep], symbol[keep]
+        limit = share.float()
+        places, symbols = [], []
+        for start in range(0, len(flat), BLOCK):
+            symbol = self._symbols_of(flat[start : start + BLOCK]).reshape(-1)
+            keep = torch.rand(symbol.shape, generator=generator) < limit[symbol.int()]
+            places.append(keep.nonzero().squeeze(-1) + start * self.symbols)
+            symbols.append(symbol[keep])
+        return torch.cat(places), torch.cat(symbols)
+
+    def _symbol_at(self, cells: Tensor) -> Tensor:
+        """Symbols meant to be stored in some cells, uint8."""
+        word = self._symbols_of(self.codes.reshape(-1)[cells // self.symbols])
+        return word.gather(-1, (cells % self.symbols).unsqueeze(-1)).squeeze(-1)
+
+    def _with_stuck(
+        self, found: Tensor, symbol: Tensor, conductance: Tensor, kind: Tensor, generator: torch.Generator
+    ) -> MarginalCells:
+        """Put stuck cells over what was programmed in their place, and group all by class."""
+        noise = self._cell.noise
+        for rate, level in (
+            (noise.stuck_low_rate, self._cell.g_min_S),
+            (noise.stuck_high_rate, self._cell.g_max_S),
+        ):
+            if rate == 0:
+                continue
+            total = torch.tensor([float(self.cells)], dtype=torch.float64)
+            drawn = int(torch.binomial(total, torch.tensor([rate], dtype=torch.float64), generator=generator))
+            if rate < SPARSE * 10:
+                stuck = torch.randint(self.cells, (drawn,), generator=generator).unique()
+            else:
+                stuck = torch.randperm(self.cells, generator=generator)[:drawn]
+            keep = ~torch.isin(found, stuck)
+            found, symbol = torch.cat((found[keep], stuck)), torch.cat((symbol[keep], self._symbol_at(stuck)))
+            conductance = torch.cat((conductance[keep], torch.full((len(stuck),), level)))
+            last = torch.full((len(stuck),), len(CEILINGS) - 1, dtype=torch.uint8)
+            kind = torch.cat((kind[keep], last))
+        order = torch.argsort(kind, stable=True)
+        counts = torch.bincount(kind, minlength=len(CEILINGS))
+        return MarginalCells(
+            cells=found[order],
+            symbols=symbol[order],
+            conductance_S=conductance[order],
+            bounds=(0, *(int(n) for n in counts.cumsum(0))),
+        )
+
+    def read(self, generator: torch.Generator) -> Misreads | None:
+        """Read every cell once; None if all of them were read right.
+
+        Cells that are often misread are read as the device reads them: telegraph state, environment and
+        read noise, thresholds. Of the others those that go wrong are drawn by their own probability.
+        """
+        marginal = self.marginal
+        if marginal is None or not len(marginal):
+            return None
+        parts = [self._read_often(marginal, generator), self._read_rare(marginal, generator)]
+        chosen = torch.cat([part[0] for part in parts])
+        if not len(chosen):
+            return None
+        read = torch.cat([part[1] for part in parts])
+        place, stored = marginal.cells[chosen], marginal.symbols[chosen].long()
+        number, index = place // self.symbols, place % self.symbols
+        delta = (self._value[index, read] - self._value[index, stored]).to(self.codes.dtype)
+        return Misreads(positions=number, deltas=delta)
+
+    def _read_often(self, marginal: MarginalCells, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Indices of misread cells of the last class, and what was read."""
+        start, stop = marginal.bounds[-2:]
+        chosen, read = [], []
+        for first in range(start, stop, BLOCK):
+            part = slice(first, min(first + BLOCK, stop))
+            g = drift(marginal.conductance_S[part], self._cell)
+            symbol = sense(read_conductance(g, self._cell, generator), self._cell)
+            wrong = (symbol != marginal.symbols[part]).nonzero().squeeze(-1)
+            chosen.append(wrong + first)
+            read.append(symbol[wrong].long())
+        empty = torch.zeros(0, dtype=torch.int64)
+        return torch.cat([empty, *chosen]), torch.cat([empty, *read])
+
+    def _read_rare(self, marginal: MarginalCells, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Indices of misread cells of the other classes, and what was read."""
+        bounds = marginal.bounds
+        sizes, ceilings = marginal.rare_sizes, RARE_CEILINGS
+        counts = torch.binomial(sizes, ceilings, generator=generator).long()
+        empty = torch.zeros(0, dtype=torch.int64)
+        if not int(counts.sum()):
+            return empty, empty
+        start = torch.tensor(bounds[:-2]).repeat_interleave(counts)
+        size = sizes.long().repeat_interleave(counts)
+        offset = (torch.rand(len(size), generator=generator, dtype=torch.float64) * size).long()
+        place, inverse = torch.unique(start + offset, return_inverse=True)
+        ceiling = torch.empty(len(place), dtype=torch.float64)
+        ceiling[inverse] = ceilings.repeat_interleave(counts)
+        chances = read_error_probabilities(marginal.conductance_S[place].double(), self._cell)
+        wrong = chances.scatter(-1, marginal.symbols[place].long().unsqueeze(-1), 0.0).clamp_min(0.0)
+        toss = torch.rand(len(place), generator=generator, dtype=torch.float64) * ceiling
+        keep = toss < wrong.sum(-1)
+        if not bool(keep.any()):
+            return empty, empty
+        return place[keep], torch.multinomial(wrong[keep], 1, generator=generator).squeeze(-1)
+
+
+def _draw_deviations(tails: Tensor, symbol: Tensor, generator: torch.Generator) -> Tensor:
+    """Standardised programming deviations outside the safe interval of each symbol, float32.
+
+    tails: [symbol, side] probability mass of a standard normal beyond the safe interval.
+    """
+    kind = symbol.long()
+    total = tails.sum(-1)
+    result = torch.empty(len(kind), dtype=torch.float32)
+    for start in range(0, len(kind), BLOCK):
+        part = slice(start, start + BLOCK)
+        mass = torch.rand(len(kind[part]), generator=generator, dtype=torch.float64) * total[kind[part]]
+        low = tails[kind[part], 0]
+        below = mass < low
+        # the mass beyond the deviation, kept in the tail, where the inverse normal is accurate
+        beyond = torch.where(below, mass, total[kind[part]] - mass).clamp_min(1e-300)
+        deviation = torch.special.ndtri(beyond)
+        result[part] = torch.where(below, deviation, -deviation).float()
+    return result

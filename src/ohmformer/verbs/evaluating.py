@@ -1,0 +1,407 @@
+"""``evaluate``: a model on a task, fp32 beside chips, with intervals."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy import stats
+
+from ohmformer.deploy import deploy, on_chip
+from ohmformer.errors import UserError
+from ohmformer.specs import ChipSpec, leaves, sources_of
+from ohmformer.verbs.journal import Journal
+from ohmformer.workloads import (
+    ClassificationSplit,
+    LoadedModel,
+    Metric,
+    MultipleChoiceTask,
+    TextTask,
+    accuracy_interval,
+    check_finite,
+    embed,
+    evaluate_choices,
+    load_model,
+    paired_difference,
+    perplexity,
+    predict_classifier,
+    train_head,
+)
+
+Kind = Literal["head", "classifier", "perplexity", "choices"]
+Step = Callable[[str, int, int], None]  # (what is running, done, of how many)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """One column of a comparison: a label and a chip, or None for the fp32 model itself."""
+
+    label: str
+    chip: ChipSpec | None = None
+
+
+FP32 = Setup(label="fp32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What one setup reached.
+
+    metric:     of the first repeat, with its own interval over the items
+    values:     the metric of every repeat (another physical chip and other reads each)
+    seeds:      of the repeats
+    repeat_low, repeat_high: 95 % interval of the mean over repeats (Student t), None below two
+    difference: against fp32 on the same items (accuracy: paired), None for fp32 itself
+    p_value:    exact McNemar, accuracies only
+    mode:       how products were simulated, or ``torch`` for fp32
+    seconds:    of deploying and running all repeats
+    chip:       every field of the chip by path, None for fp32
+    """
+
+    label: str
+    metric: Metric
+    values: tuple[float, ...]
+    seeds: tuple[int, ...]
+    repeat_low: float | None
+    repeat_high: float | None
+    difference: Metric | None
+    p_value: float | None
+    mode: str
+    seconds: float
+    chip: dict[str, Any] | None
+    chip_name: str | None
+    sources: dict[str, Any] | None
+
+    @property
+    def mean(self) -> float:
+        """Mean of the metric over the repeats."""
+        return statistics.fmean(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """A comparison of setups on one model and task.
+
+    kind:    ``head`` (frozen encoder and a logistic regression trained on fp32 vectors), ``classifier``,
+             ``perplexity`` or ``choices``
+    chance:  score of guessing, where that means something
+    """
+
+    model: str
+    origin: str
+    task: str
+    source: str
+    kind: Kind
+    n: int
+    chance: float | None
+    scores: tuple[Score, ...]
+    threads: int
+
+    def score(self, label: str) -> Score:
+        """The score called ``label``."""
+        return next(score for score in self.scores if score.label == label)
+
+
+Measure = Callable[[Any, Callable[[int, int], None]], tuple[Metric, list[bool] | None]]
+
+
+def evaluate_head(
+    model: str,
+    split: ClassificationSplit,
+    setups: Sequence[Setup],
+    *,
+    source: str = "",
+    **options: Any,
+) -> EvaluationResult:
+    """A frozen encoder: logistic regression trained on fp32 vectors, tested on each setup's vectors."""
+    loaded = load_model(model, task="encoder")
+    head_box: list[Any] = []
+
+    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
+        if not head_box:
+            train = embed(loaded.model, loaded.tokenizer, split.train_texts)
+            head_box.append(train_head(train, np.array(split.train_labels), seed=split.seed))
+        vectors = embed(running, loaded.tokenizer, split.test_texts, progress=step)
+        correct = head_box[0].predict(vectors) == np.array(split.test_labels)
+        return accuracy_interval(correct), correct.tolist()
+
+    return _compare(
+        loaded,
+        "head",
+        split.task_name,
+        source,
+        _chance(split),
+        len(split.test_texts),
+        measure,
+        setups,
+        identity=(split,),
+        **options,
+    )
+
+
+def evaluate_classifier(
+    model: str,
+    split: ClassificationSplit,
+    setups: Sequence[Setup],
+    *,
+    source: str = "",
+    **options: Any,
+) -> EvaluationResult:
+    """A sequence-classification model on the test half of ``split``."""
+    loaded = load_model(model, task="classifier")
+
+    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
+        found = predict_classifier(
+            running, loaded.tokenizer, split.test_texts, label_names=split.label_names, progress=step
+        )
+        correct = found == np.array(split.test_labels)
+        return accuracy_interval(correct), correct.tolist()
+
+    return _compare(
+        loaded,
+        "classifier",
+        split.task_name,
+        source,
+        _chance(split),
+        len(split.test_texts),
+        measure,
+        setups,
+        identity=(split,),
+        **options,
+    )
+
+
+def evaluate_perplexity(
+    model: str,
+    text: TextTask,
+    setups: Sequence[Setup],
+    *,
+    window: int = 512,
+    stride: int = 256,
+    max_tokens: int | None = None,
+    **options: Any,
+) -> EvaluationResult:
+    """Perplexity of a causal language model on running text, by a sliding window."""
+    loaded = load_model(model, task="causal")
+
+    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, None]:
+        found = perplexity(
+            running,
+            loaded.tokenizer,
+            text.text,
+            window=window,
+            stride=stride,
+            max_tokens=max_tokens,
+            progress=step,
+        )
+        return found, None
+
+    return _compare(
+        loaded,
+        "perplexity",
+        text.name,
+        text.source,
+        None,
+        0,
+        measure,
+        setups,
+        identity=(text, window, stride, max_tokens),
+        **options,
+    )
+
+
+def evaluate_multiple_choice(
+    model: str,
+    task: MultipleChoiceTask,
+    setups: Sequence[Setup],
+    *,
+    limit: int | None = None,
+    normalise: Literal["none", "bytes", "tokens"] = "none",
+    **options: Any,
+) -> EvaluationResult:
+    """Multiple choice by the likelihood of each continuation."""
+    loaded = load_model(model, task="causal")
+
+    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
+        found = evaluate_choices(
+            running, loaded.tokenizer, task, limit=limit, normalise=normalise, progress=step
+        )
+        return found.accuracy, found.correct.tolist()
+
+    n = min(limit or len(task.questions), len(task.questions))
+    return _compare(
+        loaded,
+        "choices",
+        task.name,
+        task.source,
+        task.chance,
+        n,
+        measure,
+        setups,
+        identity=(task, limit, normalise),
+        **options,
+    )
+
+
+def _chance(split: ClassificationSplit) -> float:
+    """Accuracy of always naming the most frequent class of the test texts."""
+    counts = np.bincount(split.test_labels)
+    return float(counts.max() / counts.sum())
+
+
+def _compare(
+    loaded: LoadedModel,
+    kind: Kind,
+    task: str,
+    source: str,
+    chance: float | None,
+    n: int,
+    measure: Measure,
+    setups: Sequence[Setup],
+    *,
+    identity: tuple[Any, ...],
+    seed: int = 0,
+    repeat: int = 1,
+    allow: Sequence[str] = (),
+    journal: Journal | None = None,
+    progress: Step | None = None,
+) -> EvaluationResult:
+    """Measure every setup; fp32 first, since the others are compared with it."""
+    if repeat < 1:
+        raise UserError(f"repeat is {repeat}: it must be at least 1.")
+    labels = [setup.label for setup in setups]
+    if len(set(labels)) != len(labels):
+        raise UserError(f"Two setups have the same label: {', '.join(labels)}.")
+    check_finite(loaded.model)
+    journal = journal or Journal(None)
+    ordered = [setup for setup in setups if setup.chip is None] or [FP32]
+    ordered += [setup for setup in setups if setup.chip is not None]
+    reference: list[bool] | None = None
+    reference_metric: Metric | None = None
+    scores: list[Score] = []
+    for setup in ordered:
+        started = time.perf_counter()
+        metrics: list[Metric] = []
+        flags: list[bool] | None = None
+        seeds = [seed + index for index in range(repeat if setup.chip is not None else 1)]
+        spent = 0.0
+        mode = ""
+        for own_seed in seeds:
+            key = Journal.key(kind, loaded.origin, identity, setup.chip, own_seed, tuple(allow))
+            known = journal.get(key)
+            if known is None:
+                known = _measure_once(loaded, setup, own_seed, allow, measure, progress)
+                journal.put(key, known)
+            else:
+                spent += known["seconds"]
+            mode = str(known["mode"])
+            metrics.append(Metric(**known["metric"]))
+            flags = known["correct"] if flags is None else flags
+        if setup.chip is None:
+            reference, reference_metric = flags, metrics[0]
+        difference, p_value = _difference(setup, metrics[0], flags, reference, reference_metric)
+        low, high = _over_repeats([metric.value for metric in metrics])
+        scores.append(
+            Score(
+                label=setup.label,
+                metric=metrics[0],
+                values=tuple(metric.value for metric in metrics),
+                seeds=tuple(seeds),
+                repeat_low=low,
+                repeat_high=high,
+                difference=difference,
+                p_value=p_value,
+                mode=mode,
+                seconds=time.perf_counter() - started + spent,
+                chip=dict(leaves(setup.chip)) if setup.chip is not None else None,
+                chip_name=setup.chip.name if setup.chip is not None else None,
+                sources=dict(sources_of(setup.chip)) if setup.chip is not None else None,
+            )
+        )
+    return EvaluationResult(
+        model=loaded.name,
+        origin=loaded.origin,
+        task=task,
+        source=source,
+        kind=kind,
+        n=n or scores[0].metric.n,
+        chance=chance,
+        scores=tuple(scores),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _measure_once(
+    loaded: LoadedModel,
+    setup: Setup,
+    seed: int,
+    allow: Sequence[str],
+    measure: Measure,
+    progress: Step | None,
+) -> dict[str, Any]:
+    started = time.perf_counter()
+
+    def step(done: int, total: int) -> None:
+        if progress is not None:
+            progress(setup.label, done, total)
+
+    if setup.chip is None:
+        running, mode = loaded.model, "torch"
+    else:
+        running = deploy(loaded.model, setup.chip, seed=seed, allow=allow)
+        mode = on_chip(running).mode
+    metric, correct = measure(running, step)
+    return {
+        "metric": {
+            "name": metric.name,
+            "value": metric.value,
+            "low": metric.low,
+            "high": metric.high,
+            "n": metric.n,
+            "method": metric.method,
+        },
+        "correct": correct,
+        "mode": mode,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _difference(
+    setup: Setup,
+    metric: Metric,
+    flags: list[bool] | None,
+    reference: list[bool] | None,
+    reference_metric: Metric | None,
+) -> tuple[Metric | None, float | None]:
+    """Against fp32: paired where single items are right or wrong, else the plain difference."""
+    if setup.chip is None or reference_metric is None:
+        return None, None
+    if flags is not None and reference is not None:
+        paired = paired_difference(reference, flags)
+        return paired.difference, paired.p_value
+    change = metric.value - reference_metric.value
+    return (
+        Metric(
+            name=f"{metric.name} difference",
+            value=change,
+            low=metric.low - reference_metric.high,
+            high=metric.high - reference_metric.low,
+            n=metric.n,
+            method="difference of the two values; its ends combine the ends of both intervals",
+        ),
+        None,
+    )
+
+
+def _over_repeats(values: list[float]) -> tuple[float | None, float | None]:
+    """95 % interval of the mean over repeats, Student t."""
+    if len(values) < 2:
+        return None, None
+    mean, sd = statistics.fmean(values), statistics.stdev(values)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / len(values) ** 0.5
+    return mean - half, mean + half

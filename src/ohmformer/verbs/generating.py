@@ -1,0 +1,88 @@
+"""``generate``: text from a decoder on the chip, beside the fp32 model's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ohmformer.deploy import deploy, on_chip
+from ohmformer.verbs.evaluating import Setup
+from ohmformer.workloads import LoadedModel, generate_text, load_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedText:
+    """What one setup wrote; ``seconds`` of the generation alone."""
+
+    label: str
+    chip_name: str | None
+    prompt: str
+    text: str
+    tokens: int
+    seconds: float
+    mode: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationResult:
+    """The texts of all setups for all prompts."""
+
+    model: str
+    origin: str
+    temperature: float
+    seed: int
+    texts: tuple[GeneratedText, ...]
+
+
+def generate(
+    model: str | LoadedModel,
+    prompts: Sequence[str],
+    setups: Sequence[Setup],
+    *,
+    max_new_tokens: int = 40,
+    temperature: float = 0.0,
+    chat: bool = False,
+    seed: int = 0,
+    allow: Sequence[str] = (),
+    progress: Callable[[str, int, int], None] | None = None,
+) -> GenerationResult:
+    """Continue each prompt on each setup; the fp32 model where a setup has no chip."""
+    loaded = load_model(model, task="causal") if isinstance(model, str) else model
+    texts: list[GeneratedText] = []
+    for setup in setups:
+        running, mode = loaded.model, "torch"
+        if setup.chip is not None:
+            running = deploy(loaded.model, setup.chip, seed=seed, allow=allow)
+            mode = on_chip(running).mode
+        for prompt in prompts:
+
+            def step(done: int, total: int, label: str = setup.label) -> None:
+                if progress is not None:
+                    progress(label, done, total)
+
+            started = time.perf_counter()
+            text = generate_text(
+                running,
+                loaded.tokenizer,
+                prompt,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                seed=seed,
+                chat=chat,
+                progress=step,
+            )
+            texts.append(
+                GeneratedText(
+                    label=setup.label,
+                    chip_name=setup.chip.name if setup.chip is not None else None,
+                    prompt=prompt,
+                    text=text,
+                    tokens=len(loaded.tokenizer(text, add_special_tokens=False)["input_ids"]),
+                    seconds=time.perf_counter() - started,
+                    mode=mode,
+                )
+            )
+    return GenerationResult(
+        model=loaded.name, origin=loaded.origin, temperature=temperature, seed=seed, texts=tuple(texts)
+    )
