@@ -28,7 +28,6 @@ _REACH = 10.0  # standard deviations of programming noise integrated over; 1.5e-
 _PANELS = 80
 _NODES = 14
 _PANEL_TOLERANCE = 1e-15
-_MAX_HALVINGS = 50
 
 
 def read_error_probabilities(conductance: Tensor, cell: DenseCellSpec) -> Tensor:
@@ -70,7 +69,7 @@ def _add_read(out: Tensor, mean: Tensor, cell: DenseCellSpec, probability: float
         next_below, next_above = upper_tail(-next_argument), upper_tail(next_argument)
         in_upper_tail = argument > 0
         share = torch.where(in_upper_tail, above - next_above, next_below - below)
-        out[..., symbol].add_(share, alpha=probability)
+        out[..., symbol].add_(share.clamp_(min=0), alpha=probability)
         below, above, argument = next_below, next_above, next_argument
 
 
@@ -92,7 +91,8 @@ def confusion_matrix(cell: DenseCellSpec) -> Tensor:
     matrix = torch.stack([_mean_over_writes(float(level), cell) for level in level_conductances(cell)])
     ends = torch.tensor([cell.g_min_S, cell.g_max_S], dtype=torch.float64)
     stuck = torch.tensor([noise.stuck_low_rate, noise.stuck_high_rate], dtype=torch.float64)
-    return matrix * (1 - stuck.sum()) + stuck @ read_error_probabilities(ends, cell)
+    mixed = matrix * (1 - stuck.sum()) + stuck @ read_error_probabilities(ends, cell)
+    return mixed.clamp_(max=1)  # a certain symbol may come out one rounding above 1
 
 
 def _mean_over_writes(level: float, cell: DenseCellSpec) -> Tensor:
@@ -106,20 +106,17 @@ def _mean_over_writes(level: float, cell: DenseCellSpec) -> Tensor:
     coarse = _panel_integrals(left, right, level, sd, cell)
     at_zero = read_error_probabilities(torch.zeros((), dtype=torch.float64), cell)
     total = upper_tail(torch.tensor(level / sd, dtype=torch.float64)) * at_zero
-    for halving in range(_MAX_HALVINGS + 1):
+    while len(left):
         middle = (left + right) / 2
         first = _panel_integrals(left, middle, level, sd, cell)
         second = _panel_integrals(middle, right, level, sd, cell)
         fine = first + second
-        open_ = (fine - coarse).abs().amax(-1) > _PANEL_TOLERANCE
-        if halving == _MAX_HALVINGS:
-            open_ = torch.zeros_like(open_)  # a jump now lies in a panel of 2**-50 of the range
-        total = total + fine[~open_].sum(0)
-        if not bool(open_.any()):
-            break
-        left, middle, right = left[open_], middle[open_], right[open_]
+        # a jump is followed down to a panel of 2^-50 standard deviations
+        refine = ((fine - coarse).abs().amax(-1) > _PANEL_TOLERANCE) & (right - left > 2.0**-50)
+        total = total + fine[~refine].sum(0)
+        left, middle, right = left[refine], middle[refine], right[refine]
         left, right = torch.cat([left, middle]), torch.cat([middle, right])
-        coarse = torch.cat([first[open_], second[open_]])
+        coarse = torch.cat([first[refine], second[refine]])
     return total
 
 

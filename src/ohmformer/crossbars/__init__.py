@@ -1,0 +1,43 @@
+"""Readable reference of the dense crossbar and of the computation crossbar."""
+
+from ohmformer.crossbars.checks import CrossbarError
+from ohmformer.crossbars.computation import ProductResult, compute, draw_mismatch
+from ohmformer.crossbars.dense import DenseCrossbar
+from ohmformer.crossbars.moments import (
+    additive_mean,
+    additive_variance,
+    mean_squares,
+    noise_variance,
+    product_variance,
+)
+from ohmformer.crossbars.operands import (
+    Group,
+    digit_weights,
+    drive,
+    output_blocks,
+    plane_weights,
+    resident_planes,
+    streamed_digits,
+    wordline_groups,
+)
+
+__all__ = [
+    "CrossbarError",
+    "DenseCrossbar",
+    "Group",
+    "ProductResult",
+    "additive_mean",
+    "additive_variance",
+    "compute",
+    "digit_weights",
+    "draw_mismatch",
+    "drive",
+    "mean_squares",
+    "noise_variance",
+    "output_blocks",
+    "plane_weights",
+    "product_variance",
+    "resident_planes",
+    "streamed_digits",
+    "wordline_groups",
+]
