@@ -58,7 +58,7 @@ def _convert(file: Path, folder: Path) -> None:
                 trust_remote_code=False,
             )
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, NotImplementedError) as error:
+        except Exception as error:  # whatever the reader raises on a foreign file becomes one sentence
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise UserError(f"{file} cannot be read as a .gguf model: {reason}") from error
         # transformers keeps calling the dense fp32 model "quantised" and will not save it: take a plain one.
