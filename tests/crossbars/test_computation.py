@@ -136,6 +136,19 @@ def test_mismatch_sits_at_its_wordline_and_bitline(make_tile):
     assert torch.equal(compute(streamed, silent, tile, 8, 8, mismatch=drawn).values, streamed @ silent)
 
 
+def test_mismatch_keeps_its_place_when_wordlines_work_in_groups(make_tile):
+    """Element 5 of a tile is element 1 of the second group of 4: its resistor is still on wordline 10."""
+    tile = make_tile(7, wordlines=20, active_wordlines=8)
+    streamed, resident = torch.ones(1, 10, dtype=torch.int64), torch.ones(10, 1, dtype=torch.int64)
+    for element in (1, 5, 9):
+        drawn = torch.zeros(20, 128, dtype=torch.float64)
+        drawn[2 * element, 0] = 0.6
+        alone = torch.zeros(1, 10, dtype=torch.int64)
+        alone[0, element] = 1
+        assert compute(alone, resident, tile, 8, 8, mismatch=drawn).values.item() == 2
+        assert compute(streamed - alone, resident, tile, 8, 8, mismatch=drawn).values.item() == 9
+
+
 def test_mismatch_of_a_pair_of_bitlines(make_tile):
     """Digits: +1 switches the first bitline of the pair, -1 the second."""
     tile = make_tile(7, wordlines=20, bitlines=24, resident_code="digits")

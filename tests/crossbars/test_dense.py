@@ -108,6 +108,12 @@ def test_placement_fills_bitlines_then_wordlines_then_banks(integers):
             stored.location(*wrong)
 
 
+def test_nothing_is_stored_in_nothing():
+    stored = DenseCrossbar.program(torch.empty(0, 3, dtype=torch.int64), make_dense(2), 8, torch.Generator())
+    assert stored.read(torch.Generator()).shape == (0, 3)
+    assert (stored.cells, stored.banks_used, stored.wordlines_used) == (0, 0, 0)
+
+
 def test_what_does_not_fit_is_refused(integers):
     dense = make_dense(2, quiet=True)
     with pytest.raises(CrossbarError, match="a matrix"):

@@ -111,6 +111,14 @@ def test_a_noiseless_cell_is_never_confused(quiet_cell):
         )
 
 
+def test_a_quiet_cell_at_a_threshold_is_read_as_the_comparators_read_it(quiet_cell):
+    cell = quiet_cell(2)
+    limits = devices.thresholds(cell)
+    probabilities = devices.read_error_probabilities(limits, cell)
+    assert torch.equal(probabilities.argmax(-1).to(torch.uint8), devices.sense(limits, cell))
+    assert (probabilities.amax(-1) == 1).all()
+
+
 def test_programming_noise_alone_gives_the_gaussian_shares(quiet_cell):
     """A read without noise turns the integrand into steps: the exact answer is a difference of Phi."""
     cell = quiet_cell(2, programming_noise=0.15)

@@ -60,6 +60,14 @@ def test_softmax(make_unit, kind, spread):
     assert torch.equal(scores, before)
 
 
+def test_softmax_takes_the_largest_score_away_first(make_unit):
+    """Without it, exp of 1000 would saturate and exp of -1000 vanish. Steps of 1/8 stay exact in float32."""
+    scores = rows(4, 20, seed=7).mul(8).round() / 8
+    expected = functions.softmax(scores, make_unit(), EXACT)
+    for shift in (-1000.0, 1000.0):
+        assert torch.equal(functions.softmax(scores + shift, make_unit(), EXACT), expected)
+
+
 def test_softmax_of_a_fully_masked_row_is_nan_as_in_torch(make_unit):
     scores = torch.tensor([[-torch.inf, -torch.inf], [0.0, 0.0]])
     result = functions.softmax(scores, make_unit(), EXACT)

@@ -76,7 +76,7 @@ class DenseCrossbar:
     def read_rows(self, start: int, stop: int, generator: torch.Generator | None) -> Tensor:
         """Read the rows from ``start`` to ``stop`` once, [stop - start, column]."""
         cell = self.dense.cell
-        rows_at_once = max(1, _CELLS_AT_ONCE // max(1, self.conductance_S[0].numel()))
+        rows_at_once = max(1, _CELLS_AT_ONCE // max(1, self.conductance_S.shape[1:].numel()))
         parts = []
         for part in self.conductance_S[start:stop].split(rows_at_once):
             symbols = read(part, cell, generator)
