@@ -1,0 +1,5 @@
+"""``python -m ohmformer`` is the command line."""
+
+from ohmformer.cli import main
+
+main()

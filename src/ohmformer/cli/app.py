@@ -1,0 +1,46 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ohmformer.cli import chips, demo, deploy, estimate, evaluate, finetune, generate, models
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="ohmformer",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Runs language models on a simulated chip of memristor and resistor crossbars, and counts its cost.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ohmformer {version('ohmformer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
+
+app.command("demo")(demo.demo)
+app.command("evaluate")(evaluate.evaluate)
+app.command("generate")(generate.generate)
+app.command("estimate")(estimate.estimate)
+app.command("deploy")(deploy.deploy)
+app.command("finetune")(finetune.finetune)
+app.command("models")(models.models)
+app.add_typer(chips.app, name="chips")

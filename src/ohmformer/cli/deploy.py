@@ -1,0 +1,104 @@
+"""``deploy``: put a model on the chip, show where each operation runs, keep the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ohmformer.cli.options import Allow, Debug, Json, ModelName, Seed, Settings, Threads
+from ohmformer.cli.outputs import check_new_folder, open_output
+from ohmformer.cli.setups import one_chip
+from ohmformer.cli.tasks import default_task
+from ohmformer.errors import UserError
+
+TASKS = ("encoder", "classifier", "causal", "masked")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A deployed model.
+
+    coverage:     where each operation runs, as the checking run found it
+    stored_words: words of ``weight_bits`` in the dense crossbar
+    folder:       where it is kept, None if it is not
+    """
+
+    model: str
+    origin: str
+    task: str
+    seed: int
+    mode: str
+    stored_words: int
+    coverage: tuple[Any, ...]
+    chip_name: str
+    chip: dict[str, Any]
+    folder: str | None
+
+
+def deploy(
+    model: ModelName,
+    save: Annotated[
+        str | None, typer.Option("--save", metavar="DIR", help="Keep the deployed model in this folder.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="encoder, classifier, causal or masked; by default what its configuration names."
+        ),
+    ] = None,
+    chip: Annotated[
+        str | None,
+        typer.Option(
+            "--chip", metavar="NAME|FILE.yaml", help="A named chip or a chip file. Default: wang2024."
+        ),
+    ] = None,
+    settings: Settings = None,
+    allow: Allow = None,
+    json: Json = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    debug: Debug = False,
+) -> None:
+    """Put MODEL on the chip and show where each of its operations runs."""
+    output = open_output(json, threads=threads)
+    if save is not None:
+        check_new_folder(save)
+    hardware = one_chip(chip, settings)
+    if task is not None and task not in TASKS:
+        raise UserError(f"--as is {task!r}: allowed are {', '.join(TASKS)}.")
+    from ohmformer.cli.tables import print_coverage
+    from ohmformer.deploy import deploy as put_on_chip
+    from ohmformer.deploy import on_chip, save_deployed
+    from ohmformer.specs import leaves
+    from ohmformer.workloads import load_model
+
+    chosen = task or default_task(model)
+    loaded = load_model(model, task=chosen)  # type: ignore[arg-type]
+    deployed = put_on_chip(loaded.model, hardware, seed=seed, allow=tuple(allow or ()))
+    state = on_chip(deployed)
+    folder = None
+    if save is not None:
+        folder = str(save_deployed(deployed, folder=Path(save), tokenizer=loaded.tokenizer))
+    result = Deployment(
+        model=loaded.name,
+        origin=loaded.origin,
+        task=chosen,
+        seed=seed,
+        mode=state.mode,
+        stored_words=state.stored_words,
+        coverage=state.coverage,
+        chip_name=hardware.name,
+        chip=dict(leaves(hardware)),
+        folder=folder,
+    )
+    print_coverage(
+        output.console,
+        result.coverage,
+        f"{result.model} on {result.chip_name}: {result.stored_words:,} words in the dense crossbar",
+    )
+    if folder is not None:
+        output.say(f"Deployed model: {folder}")
+    output.write_json("deployment", result)

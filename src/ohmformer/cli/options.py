@@ -1,0 +1,85 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Allow",
+    "Chips",
+    "Debug",
+    "Ideal",
+    "Json",
+    "ModelName",
+    "Report",
+    "Resume",
+    "Scales",
+    "Seed",
+    "Settings",
+    "Threads",
+]
+
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="An embedded model (see `models`), a Hugging Face folder or hub id."
+    ),
+]
+Chips = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--chip",
+        metavar="NAME|FILE.yaml",
+        help="A named chip (see `chips list`) or a chip file; repeatable. Default: wang2024.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change a field of every chip, such as dense.cell.bits=1; repeatable.",
+    ),
+]
+Scales = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--noise-scale",
+        metavar="X",
+        help="Telegraph noise at X times the published amplitude instead of the chip's own; repeatable.",
+    ),
+]
+Ideal = Annotated[
+    bool, typer.Option("--ideal/--no-ideal", help="Also run the chip without any noise (on by default).")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="OP",
+        help="A torch operation without a place on the chip that may stay on the host; repeatable.",
+    ),
+]
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        "--resume",
+        metavar="FILE",
+        help="Keep finished parts in FILE; after an interruption the same command goes on from there.",
+    ),
+]
+Report = Annotated[
+    str | None, typer.Option("--report", metavar="FILE.html", help="Write a self-contained HTML report.")
+]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON (- for standard output)."),
+]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", min=0, help="Seed of everything drawn: split, physical chip, reads, sampling."),
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads that torch may use.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

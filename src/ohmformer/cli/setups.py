@@ -1,0 +1,73 @@
+"""From --chip, --set and --noise-scale to chips and the setups that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ohmformer.errors import UserError
+from ohmformer.specs import ChipSpec, ideal, override, parse_settings, preset, read_chip
+
+if TYPE_CHECKING:
+    from ohmformer.verbs import Setup
+
+__all__ = ["DEFAULT_CHIP", "chips_from", "one_chip", "setups_from"]
+
+DEFAULT_CHIP = "wang2024"
+TELEGRAPH = "dense.cell.noise.telegraph_scale"
+
+
+def chips_from(names: Sequence[str] | None, settings: Sequence[str] | None) -> list[ChipSpec]:
+    """The chips named, each with the settings put over it; ``wang2024`` if none is named."""
+    changes = parse_settings(list(settings or ()))
+    chips = [override(_chip(name), changes) for name in names or (DEFAULT_CHIP,)]
+    for index, chip in enumerate(chips):
+        if chip.name in [other.name for other in chips[:index]]:
+            raise UserError(
+                f"The chip {chip.name!r} is given twice: chips that are compared need other names."
+            )
+    return chips
+
+
+def one_chip(name: str | None, settings: Sequence[str] | None) -> ChipSpec:
+    """The one chip of a command that takes a single one."""
+    return chips_from([name] if name else None, settings)[0]
+
+
+def _chip(name: str) -> ChipSpec:
+    if name.lower().endswith((".yaml", ".yml")) or Path(name).is_file():
+        return read_chip(name, preset)
+    return preset(name)
+
+
+def setups_from(
+    chips: Sequence[ChipSpec],
+    settings: Sequence[str] | None = None,
+    scales: Sequence[float] | None = None,
+    *,
+    with_ideal: bool = True,
+) -> list[Setup]:
+    """fp32, then per chip its ideal form and its noisy forms.
+
+    Ideal chips of equal precision and function unit compute the same numbers (their products are exact),
+    so such a form runs once.
+    """
+    from ohmformer.verbs import Setup
+
+    setups = [Setup(label="fp32")]
+    suffix = f" ({', '.join(settings)})" if settings else ""
+    seen: list[tuple[object, ...]] = []
+    for chip in chips:
+        key = (chip.precision, chip.function_unit, chip.buffer.word_bits)
+        if with_ideal and key not in seen:
+            seen.append(key)
+            label = "ideal chip" if len(seen) == 1 else f"ideal {chip.name}"
+            setups.append(Setup(label=label, chip=ideal(chip)))
+        if not scales:
+            setups.append(Setup(label=f"{chip.name}{suffix}", chip=chip))
+        for scale in scales or ():
+            noisy = override(chip, {TELEGRAPH: float(scale)})
+            label = f"{chip.name}{suffix}, {scale:g}x telegraph noise"
+            setups.append(Setup(label=label, chip=noisy))
+    return setups

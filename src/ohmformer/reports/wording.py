@@ -1,0 +1,131 @@
+"""What a score, a difference and a whole result say, in words; terminal and page say the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ohmformer.reports.numbers import area, duration, interval, percent, points, quantity, significant
+
+if TYPE_CHECKING:
+    from ohmformer.verbs import EstimateResult, EvaluationResult
+    from ohmformer.verbs.evaluating import Score
+
+__all__ = [
+    "difference",
+    "estimate_sentences",
+    "evaluation_sentences",
+    "metric_value",
+    "score_interval",
+    "unit_of",
+]
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share, shown in percent."""
+    return metric.startswith("accuracy")
+
+
+def unit_of(kind: str) -> str:
+    """What the items of an evaluation are."""
+    return {"perplexity": "tokens", "choices": "questions"}.get(kind, "texts")
+
+
+def metric_value(metric: str, value: float) -> str:
+    """A value of a metric: shares in percent, others with three digits."""
+    return percent(value) if is_share(metric) else significant(value)
+
+
+def score_interval(score: Score) -> str:
+    """The interval over repeats where there are several, else over items."""
+    low, high = interval_ends(score)
+    return interval(metric_value(score.metric.name, low), metric_value(score.metric.name, high))
+
+
+def interval_ends(score: Score) -> tuple[float, float]:
+    """Ends of the interval that belongs to ``score.mean``.
+
+    One repeat: over the items. Several: the wider of the interval over items, moved to the mean, and the
+    interval of the mean over repeats, since both chance of items and chance of chips stand behind the mean.
+    """
+    below, above = score.metric.value - score.metric.low, score.metric.high - score.metric.value
+    low, high = score.mean - below, score.mean + above
+    if score.repeat_low is not None and score.repeat_high is not None:
+        low, high = min(low, score.repeat_low), max(high, score.repeat_high)
+    return low, high
+
+
+def difference(score: Score) -> str:
+    """The difference from fp32 with its interval, empty for fp32."""
+    found = score.difference
+    if found is None:
+        return ""
+    if is_share(score.metric.name):
+        text = f"{points(found.value)} points ({interval(points(found.low), points(found.high))})"
+        return text if score.p_value is None else f"{text}, p = {significant(score.p_value, 2)}"
+    return f"{_plus(found.value)} ({interval(_plus(found.low), _plus(found.high))})"
+
+
+def _plus(value: float) -> str:
+    return f"+{significant(value)}" if value > 0 else significant(value)
+
+
+def evaluation_sentences(result: EvaluationResult) -> tuple[str, ...]:
+    """What the scores say: fp32, then the chip nearest to it and the one farthest from it."""
+    reference = result.scores[0]
+    name = reference.metric.name
+    items = f"{result.n:,} {unit_of(result.kind)} of {result.task}"
+    first = f"fp32 reaches {name} {_with_interval(reference)} on {items}"
+    if result.chance is not None:
+        guess = "guessing" if result.kind == "choices" else "always naming the commonest class"
+        first += f", where {guess} gives {percent(result.chance)}"
+    chips = [score for score in result.scores[1:] if score.difference is not None]
+    if not chips:
+        return (first + ".",)
+    worst = min(chips, key=_goodness)
+    second = (
+        f"The worst of the {len(chips)} chips, {worst.label}, reaches {_with_interval(worst)}: "
+        f"{difference(worst)} against fp32, {_judgement(worst)}."
+    )
+    return first + ".", second
+
+
+def _goodness(score: Score) -> float:
+    """Larger is better: accuracy itself, or minus perplexity."""
+    return score.mean if is_share(score.metric.name) else -score.mean
+
+
+def _judgement(score: Score) -> str:
+    assert score.difference is not None
+    low, high = score.difference.low, score.difference.high
+    if low <= 0 <= high:
+        return "a difference that the choice of items alone can make"
+    return "more than the choice of items alone makes"
+
+
+def _with_interval(score: Score) -> str:
+    return f"{metric_value(score.metric.name, score.mean)} (95 % interval {score_interval(score)})"
+
+
+def estimate_sentences(result: EstimateResult) -> tuple[str, str]:
+    """What the costs say: the chip's totals, then the plain digital units beside it."""
+    own = result.comparison.chip["typical"]
+    low, high = result.comparison.chip["low"], result.comparison.chip["high"]
+    life = (
+        "its cells are not worn" if own.lifetime_s is None else f"its cells last {duration(own.lifetime_s)}"
+    )
+    first = (
+        f"One run of {result.model} ({result.batch} × {result.tokens:,} tokens) takes "
+        f"{quantity(own.latency_s, 's')} and {quantity(own.energy_J, 'J')} "
+        f"({quantity(low.energy_J, 'J')} … {quantity(high.energy_J, 'J')}) on {area(own.area_m2)}: "
+        f"{significant(own.area_delay_mm2_s)} mm²·s, {significant(own.power_density_W_per_mm2)} W/mm²; {life}."
+    )
+    rows = [row for row in result.comparison.rows() if row["name"] != "chip"]
+    better = [row["title"] for row in rows if row["area_delay_ratio"] < 1]
+    if better:
+        second = (
+            f"By area-delay product {len(better)} of {len(rows)} alternatives are better than it: "
+            f"{'; '.join(better)}."
+        )
+    else:
+        second = f"By area-delay product none of the {len(rows)} alternatives is better than it."
+    return first, second
