@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -136,17 +137,19 @@ def test_mismatch_sits_at_its_wordline_and_bitline(make_tile):
     assert torch.equal(compute(streamed, silent, tile, 8, 8, mismatch=drawn).values, streamed @ silent)
 
 
-def test_mismatch_keeps_its_place_when_wordlines_work_in_groups(make_tile):
-    """Element 5 of a tile is element 1 of the second group of 4: its resistor is still on wordline 10."""
-    tile = make_tile(7, wordlines=20, active_wordlines=8)
+@pytest.mark.parametrize(("radix", "resistors"), [(3, 1), (7, 2), (15, 3)])
+def test_mismatch_keeps_its_place_when_wordlines_work_in_groups(make_tile, radix, resistors):
+    """Ten elements in a tile, four at once: element 5 is the second of its group, its wordlines are its own."""
+    tile = make_tile(radix, wordlines=10 * resistors, active_wordlines=4 * resistors)
     streamed, resident = torch.ones(1, 10, dtype=torch.int64), torch.ones(10, 1, dtype=torch.int64)
     for element in (1, 5, 9):
-        drawn = torch.zeros(20, 128, dtype=torch.float64)
-        drawn[2 * element, 0] = 0.6
+        drawn = torch.zeros(10 * resistors, 128, dtype=torch.float64)
+        drawn[resistors * element, 0] = 0.6  # weight 1: 1.6 -> 2, within the converter of a group
         alone = torch.zeros(1, 10, dtype=torch.int64)
         alone[0, element] = 1
-        assert compute(alone, resident, tile, 8, 8, mismatch=drawn).values.item() == 2
-        assert compute(streamed - alone, resident, tile, 8, 8, mismatch=drawn).values.item() == 9
+        tile_with_room = replace(tile, adc=replace(tile.adc, bits=8))
+        assert compute(alone, resident, tile_with_room, 8, 8, mismatch=drawn).values.item() == 2
+        assert compute(streamed - alone, resident, tile_with_room, 8, 8, mismatch=drawn).values.item() == 9
 
 
 def test_mismatch_of_a_pair_of_bitlines(make_tile):
