@@ -139,7 +139,7 @@ def test_mismatch_sits_at_its_wordline_and_bitline(make_tile):
 
 @pytest.mark.parametrize(("radix", "resistors"), [(3, 1), (7, 2), (15, 3)])
 def test_mismatch_keeps_its_place_when_wordlines_work_in_groups(make_tile, radix, resistors):
-    """Ten elements in a tile, four at once: element 5 is the second of its group, its wordlines are its own."""
+    """Ten elements in a tile, four at once: element 5 is the second of its group, its wordlines its own."""
     tile = make_tile(radix, wordlines=10 * resistors, active_wordlines=4 * resistors)
     streamed, resident = torch.ones(1, 10, dtype=torch.int64), torch.ones(10, 1, dtype=torch.int64)
     for element in (1, 5, 9):
