@@ -62,10 +62,11 @@ def deploy(
         deployed.set_attn_implementation("eager")
     runtime = Runtime(chip, engine or FastEngine(chip.tile), seed)
     runtime.parameters = store_parameters(deployed, chip, torch.Generator().manual_seed(seed))
-    return _install(deployed, runtime, allow, check)
+    return install(deployed, runtime, allow, check)
 
 
-def _install(deployed: Model, runtime: Runtime, allow: Collection[str], check: bool) -> Model:
+def install(deployed: Model, runtime: Runtime, allow: Collection[str], check: bool) -> Model:
+    """Put a model whose parameters are stored under interception, and check it; it is changed in place."""
     mode = ChipMode(runtime, allow)
     for buffer in deployed.buffers():
         mark_constant(buffer)

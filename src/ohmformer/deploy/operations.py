@@ -143,8 +143,8 @@ def rule_rmatmul(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs:
 def rule_addmm(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """addmm / baddbmm: bias·beta + (a @ b)·alpha."""
     bias = args[0] if args else kwargs["input"]
-    left = args[1] if len(args) > 1 else kwargs.get("mat1", kwargs.get("batch1"))
-    right = args[2] if len(args) > 2 else kwargs.get("mat2", kwargs.get("batch2"))
+    left: Any = args[1] if len(args) > 1 else kwargs.get("mat1", kwargs.get("batch1"))
+    right: Any = args[2] if len(args) > 2 else kwargs.get("mat2", kwargs.get("batch2"))
     alpha, beta = kwargs.get("alpha", 1), kwargs.get("beta", 1)
     entry = runtime.parameters.get(id(right))
     if entry is not None and entry.role == "columns" and alpha == 1 and beta == 1:

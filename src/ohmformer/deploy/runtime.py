@@ -275,7 +275,9 @@ class Runtime:
         self._read("embedding", ids.numel() * entry.stored.codes.shape[1])
         if weight.is_meta or ids.is_meta:
             return torch.empty((*ids.shape, weight.shape[1]), device=ids.device)
-        with entry.codes_as_read(self.generator) as codes:
+        wanted = torch.zeros(entry.stored.codes.shape[0], dtype=torch.bool)
+        wanted[ids] = True
+        with entry.codes_as_read(self.generator, wanted) as codes:
             rows = codes[ids]
         return rows * (entry.scale[ids] if entry.role == "rows" else entry.scale)
 

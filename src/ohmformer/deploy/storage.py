@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ohmformer.engine import StoredTensor
+from ohmformer.engine import MarginalCells, StoredTensor
 from ohmformer.errors import UserError
 from ohmformer.numerals import quantise_per_row, quantise_per_tensor, symbols_per_value
 from ohmformer.specs import ChipSpec
@@ -35,16 +35,38 @@ class StoredParameter:
     scale: Tensor
     words: int
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        role: Role,
+        codes: Tensor,
+        scale: Tensor,
+        bits: int,
+        chip: ChipSpec,
+        *,
+        generator: torch.Generator | None = None,
+        marginal: MarginalCells | None = None,
+    ) -> StoredParameter:
+        """Program ``codes`` with ``generator``, or take up cells programmed before."""
+        cell_bits = chip.dense.vector_bits_per_cell if role == "vector" else None
+        stored = StoredTensor(codes, bits, chip.dense, generator, cell_bits=cell_bits, marginal=marginal)
+        per_word = symbols_per_value(chip.precision.weight_bits, chip.dense.cell.bits)
+        return cls(name=name, role=role, stored=stored, scale=scale, words=-(-stored.cells // per_word))
+
     def nominal(self) -> Tensor:
         """The values that the codes stand for, in the parameter's own layout."""
         values = self.stored.codes * self.scale
         return values.t() if self.role == "columns" else values
 
     @contextmanager
-    def codes_as_read(self, generator: torch.Generator) -> Iterator[Tensor]:
-        """The codes as one read of the dense crossbar gives them; restored exactly afterwards."""
+    def codes_as_read(self, generator: torch.Generator, rows: Tensor | None = None) -> Iterator[Tensor]:
+        """The codes as one read of the dense crossbar gives them; restored exactly afterwards.
+
+        rows: [row] bool, the rows that are read; None reads all
+        """
         codes = self.stored.codes
-        misreads = self.stored.read(generator)
+        misreads = self.stored.read(generator, rows)
         if misreads is None:
             yield codes
             return
@@ -99,7 +121,6 @@ def store_parameters(
 
     Error: UserError naming the first parameter that holds NaN or infinity.
     """
-    cells_per_word = symbols_per_value(chip.precision.weight_bits, chip.dense.cell.bits)
     stored: dict[int, StoredParameter] = {}
     for prefix, owner in model.named_modules():
         for attribute, parameter in owner.named_parameters(recurse=False):
@@ -114,11 +135,7 @@ def store_parameters(
                 raise UserError(f"The weight {name} is empty: a stored weight needs at least one number.")
             role = role_of(owner, attribute, parameter)
             codes, scale, bits = quantised_parameter(parameter, role, chip)
-            cell_bits = chip.dense.vector_bits_per_cell if role == "vector" else None
-            held = StoredTensor(codes, bits, chip.dense, generator, cell_bits=cell_bits)
-            entry = StoredParameter(
-                name=name, role=role, stored=held, scale=scale, words=-(-held.cells // cells_per_word)
-            )
+            entry = StoredParameter.of(name, role, codes, scale, bits, chip, generator=generator)
             stored[id(parameter)] = entry
             if not parameter.is_meta:
                 parameter.data = (

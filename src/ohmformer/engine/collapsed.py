@@ -9,9 +9,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ohmformer.crossbars import streamed_digits
+from ohmformer.crossbars import drive, plane_weights, streamed_digits, wordline_groups
 from ohmformer.devices import rounding_error_probability, rounding_error_variance
-from ohmformer.numerals import ResistorCode, bit_weights, digits_for_bits
+from ohmformer.numerals import ResistorCode, digits_for_bits
 from ohmformer.specs import TileSpec
 
 EXACT_FLOAT32 = 1 << 24
@@ -61,19 +61,10 @@ class ConversionNoise:
     probabilities: tuple[float, ...]
 
 
-def plane_weights(tile: TileSpec, bits: int) -> tuple[int, ...]:
-    """Weights c_j of the resident planes: two's complement bits, or resistors of balanced digits."""
-    if tile.resident_code == "bits":
-        return bit_weights(bits)
-    resistors = ResistorCode(tile.numeral.radix, tile.numeral.polarity).weights
-    width = digits_for_bits(tile.numeral.radix, bits)
-    return tuple(tile.numeral.radix**j * weight for j in range(width) for weight in resistors)
-
-
+@lru_cache(maxsize=1024)
 def group_count(tile: TileSpec, inner: int) -> int:
     """Groups of simultaneously active elements that an inner axis of ``inner`` needs."""
-    full, rest = divmod(inner, tile.elements)
-    return full * math.ceil(tile.elements / tile.group_elements) + math.ceil(rest / tile.group_elements)
+    return len(wordline_groups(inner, tile))
 
 
 def _branch_power(streamed: Tensor, tile: TileSpec, bits: int) -> list[float]:
@@ -81,9 +72,7 @@ def _branch_power(streamed: Tensor, tile: TileSpec, bits: int) -> list[float]:
     flat = streamed.reshape(-1, streamed.shape[-1])
     step = max(1, flat.shape[0] // SAMPLED_ROWS)
     digits = streamed_digits(flat[::step].to(torch.int64), tile, bits)
-    code = ResistorCode(tile.numeral.radix, tile.numeral.polarity)
-    branches = code.switch_states(digits).double() * torch.tensor(code.weights, dtype=torch.float64)
-    power = branches.square().sum(-1)
+    power = drive(digits, tile).square().sum(-1)
     return [float(value) for value in power.mean(dim=tuple(range(power.ndim - 1)))]
 
 
@@ -96,7 +85,7 @@ def _noise_at(power: tuple[float, ...], tile: TileSpec, inner: int, resident_bit
     deviations = [math.sqrt(additive + mismatch * value * inner / groups) for value in power]
     probabilities = tuple(float(rounding_error_probability(sd)) for sd in deviations)
     variances = [float(rounding_error_variance(sd)) for sd in deviations]
-    weights = tuple(tile.numeral.radix**i for i in range(len(power)))
+    weights = tuple(tile.numeral.radix**index for index in range(len(power)))
     power_of_planes = sum(c * c for c in planes)
     variance = groups * power_of_planes * sum(w * w * v for w, v in zip(weights, variances, strict=True))
     return ConversionNoise(

@@ -7,24 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from ohmformer.crossbars import resident_planes, streamed_digits
+from ohmformer.crossbars import drive, resident_planes, streamed_digits, wordline_groups
 from ohmformer.devices import convert
-from ohmformer.numerals import ResistorCode
 from ohmformer.specs import TileSpec
 
 BLOCK_CONVERSIONS = 1 << 21
-
-
-def _groups(tile: TileSpec, inner: int) -> list[tuple[int, int]]:
-    """Bounds of the groups of simultaneously active elements along the inner axis."""
-    bounds = []
-    for start in range(0, inner, tile.elements):
-        stop = min(start + tile.elements, inner)
-        bounds += [
-            (first, min(first + tile.group_elements, stop))
-            for first in range(start, stop, tile.group_elements)
-        ]
-    return bounds
 
 
 def digit_serial_product(
@@ -37,7 +24,7 @@ def digit_serial_product(
 ) -> Tensor:
     """The product with every conversion computed (see ``ProductEngine.product``).
 
-    y = Σ_groups Σ_i Σ_j radix^i·c_j·ADC(Σ_k d_ik·e_kj + noise)
+    y = Σ_groups Σ_i Σ_j radix^i·c_j·step·ADC(Σ_k d_ik·e_kj + noise)
     """
     batch = torch.broadcast_shapes(streamed.shape[:-2], resident.shape[:-2])
     rows, inner = streamed.shape[-2:]
@@ -67,22 +54,22 @@ def _matrix(
     planes, plane_weight = resident_planes(resident.to(torch.int64), resident_bits, tile)
     weight = plane_weight.to(torch.float64)
     switches = planes.to(torch.float32)  # [plane, inner, column]
-    code = ResistorCode(tile.numeral.radix, tile.numeral.polarity)
-    branch = torch.tensor(code.weights, dtype=torch.float32).square()
     result = torch.zeros(rows, columns, dtype=torch.float64)
     block = max(1, BLOCK_CONVERSIONS // (len(weight) * columns))
     for top in range(0, rows, block):
         digits = streamed_digits(streamed[top : top + block].to(torch.int64), tile, streamed_bits)
         part = result[top : top + block]
-        for first, last in _groups(tile, inner):
+        for group in wordline_groups(inner, tile):
+            first, last = group.start, group.stop
             resident_group = switches[:, first:last].transpose(0, 1).reshape(last - first, -1)
             for index in range(digits.shape[-1]):
                 digit = digits[:, first:last, index]
                 sums = digit.to(torch.float32) @ resident_group
-                noise = _noise(sums, digit, resident_group, tile, code, branch, generator)
+                noise = _noise(sums, digit, resident_group, tile, generator)
                 codes = convert(sums if noise is None else sums + noise, tile.adc, generator)
+                scale = tile.adc.step * tile.numeral.radix**index
                 planar = codes.to(torch.float64).view(-1, len(weight), columns)
-                part += torch.einsum("rjn,j->rn", planar, weight) * tile.numeral.radix**index
+                part += torch.einsum("rjn,j->rn", planar, weight) * scale
     return result if float(result.abs().max()) >= 1 << 24 else result.float()
 
 
@@ -91,14 +78,12 @@ def _noise(
     digit: Tensor,
     resident_group: Tensor,
     tile: TileSpec,
-    code: ResistorCode,
-    branch: Tensor,
     generator: torch.Generator,
 ) -> Tensor | None:
     """Environment noise, and mismatch as noise of variance mismatch²·Σ(w_r·s_r·e)²."""
     variance: Tensor | float = tile.environment_noise**2
     if tile.resistor.mismatch:
-        power = (code.switch_states(digit).float().square() * branch).sum(-1) @ resident_group.square()
+        power = drive(digit, tile).square().sum(-1).float() @ resident_group.square()
         variance = variance + tile.resistor.mismatch**2 * power
     elif not variance:
         return None

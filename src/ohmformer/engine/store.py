@@ -13,16 +13,18 @@ from torch import Tensor
 from ohmformer.devices import (
     drift,
     level_conductances,
-    read_conductance,
     read_error_probabilities,
-    sense,
+    read_sd,
+    telegraph_amplitude,
+    thresholds,
 )
 from ohmformer.numerals import from_symbols, symbols_per_value, to_symbols
 from ohmformer.specs import DenseCellSpec, DenseSpec
+from ohmformer.specs.dense import WeightCode
 
 NEGLIGIBLE = 1e-10  # a cell misread more rarely than this, per read, is taken as never misread
 CERTAIN = 1 / 64  # misread probability above which every cell of a class is read physically
-SPARSE = 1e-3  # share of marginal cells below which their places are drawn instead of a mask over all
+SPARSE = 0.02  # share of marginal cells below which their places are drawn instead of a mask over all
 BLOCK = 1 << 22
 GRID = torch.arange(0, 9.0, 0.01, dtype=torch.float64)  # standardised programming deviations
 
@@ -55,13 +57,40 @@ class MarginalCells:
     cells:         flat cell index, number·symbols + symbol_index, int64, grouped by class
     symbols:       what was meant to be stored, uint8
     conductance_S: programmed conductance, float32
+    empty_S, filled_S: of the cells of the last class alone, drifted, by telegraph state, float32
     bounds:        class c, of misread probabilities up to CEILINGS[c], holds cells[bounds[c] : bounds[c + 1]]
     """
 
     cells: Tensor
     symbols: Tensor
     conductance_S: Tensor
+    empty_S: Tensor
+    filled_S: Tensor
     bounds: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        cells: Tensor,
+        symbols: Tensor,
+        conductance_S: Tensor,
+        bounds: tuple[int, ...],
+        cell: DenseCellSpec,
+    ) -> MarginalCells:
+        """The cells with the two states of those that are often misread."""
+        empty = drift(conductance_S[bounds[-2] :], cell)
+        filled = torch.empty_like(empty)
+        for start in range(0, len(empty), BLOCK):
+            g = empty[start : start + BLOCK]
+            filled[start : start + BLOCK] = g / (1 + telegraph_amplitude(g, cell))
+        return cls(
+            cells=cells,
+            symbols=symbols,
+            conductance_S=conductance_S,
+            empty_S=empty,
+            filled_S=filled,
+            bounds=bounds,
+        )
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -102,6 +131,30 @@ def _class_edges(cell: DenseCellSpec) -> Tensor:
     return edges
 
 
+@lru_cache(maxsize=64)
+def _symbol_values(bits: int, cell_bits: int, code: WeightCode, gray: bool) -> Tensor:
+    """[symbol_index, symbol] contribution of a symbol to the number (both codes are additive)."""
+    symbols, levels = symbols_per_value(bits, cell_bits), 1 << cell_bits
+    table = torch.zeros(symbols, levels, dtype=torch.float64)
+    for index in range(symbols):
+        words = torch.zeros(levels, symbols, dtype=torch.uint8)
+        words[:, index] = torch.arange(levels)
+        values = from_symbols(words, bits, cell_bits, code, gray).double()
+        table[index] = values - values[0]
+    return table
+
+
+def _distinct(total: int, count: int, generator: torch.Generator) -> Tensor:
+    """``count`` different places of ``total``, every such set equally likely."""
+    if count > total // 4:
+        return torch.randperm(total, generator=generator)[:count].sort().values
+    found = torch.zeros(0, dtype=torch.int64)
+    while len(found) < count:
+        more = torch.randint(total, (count - len(found),), generator=generator)
+        found = torch.cat((found, more)).unique()
+    return found
+
+
 class StoredTensor:
     """Signed numbers of ``bits`` bits in dense cells, programmed once.
 
@@ -110,6 +163,7 @@ class StoredTensor:
     from the same law as a draw for every cell. The cost of a ``read`` follows the wrong symbols.
 
     cell_bits: bits of a cell here, if fewer than the spec's (vectors)
+    marginal:  cells programmed before, taken up instead of programming
 
     Error: at most ``NEGLIGIBLE`` expected misreads per remaining cell and read are left out.
     """
@@ -119,37 +173,27 @@ class StoredTensor:
         codes: Tensor,
         bits: int,
         dense: DenseSpec,
-        generator: torch.Generator,
+        generator: torch.Generator | None,
         *,
         cell_bits: int | None = None,
+        marginal: MarginalCells | None = None,
     ) -> None:
         self.codes = codes.contiguous()
         self.bits = bits
         self.dense = dense
         self._cell = replace(dense.cell, bits=cell_bits or dense.cell.bits)
         self.symbols = symbols_per_value(bits, self._cell.bits)
-        self._value = self._symbol_values()
-        self.marginal = None if codes.is_meta else self._program(generator)
+        self._value = _symbol_values(bits, self._cell.bits, dense.weight_code, dense.gray)
+        self.marginal = marginal
+        if marginal is None and not codes.is_meta:
+            if generator is None:
+                raise ValueError("programming needs a generator")
+            self.marginal = self._program(generator)
 
     @property
     def cells(self) -> int:
         """Dense cells in use."""
         return self.codes.numel() * self.symbols
-
-    def _symbol_values(self) -> Tensor:
-        """[symbol_index, symbol] contribution of a symbol to the number (both codes are additive)."""
-        levels = self._cell.levels
-        table = torch.zeros(self.symbols, levels, dtype=torch.float64)
-        top_bits = self.bits - (self.symbols - 1) * self._cell.bits
-        for index in range(self.symbols):
-            usable = 1 << (top_bits if index == self.symbols - 1 else self._cell.bits)
-            for symbol in range(usable):
-                word = torch.zeros(2, self.symbols, dtype=torch.uint8)
-                word[1, index] = symbol
-                pair = from_symbols(word, self.bits, self._cell.bits, self.dense.weight_code, self.dense.gray)
-                table[index, symbol] = float(pair[1] - pair[0])
-            table[index, usable:] = table[index, usable - 1]
-        return table
 
     def _symbols_of(self, codes: Tensor) -> Tensor:
         """[number, symbol_index] of flat codes."""
@@ -186,7 +230,7 @@ class StoredTensor:
             drawn = int(
                 torch.binomial(total, torch.tensor([largest], dtype=torch.float64), generator=generator)
             )
-            place = torch.randint(self.cells, (drawn,), generator=generator).unique()
+            place = _distinct(self.cells, drawn, generator)
             chance = torch.rand(len(place), generator=generator, dtype=torch.float64) * largest
             symbol = self._symbol_at(place)
             keep = chance < share[symbol.long()]
@@ -218,10 +262,7 @@ class StoredTensor:
                 continue
             total = torch.tensor([float(self.cells)], dtype=torch.float64)
             drawn = int(torch.binomial(total, torch.tensor([rate], dtype=torch.float64), generator=generator))
-            if rate < SPARSE * 10:
-                stuck = torch.randint(self.cells, (drawn,), generator=generator).unique()
-            else:
-                stuck = torch.randperm(self.cells, generator=generator)[:drawn]
+            stuck = _distinct(self.cells, drawn, generator)
             keep = ~torch.isin(found, stuck)
             found, symbol = torch.cat((found[keep], stuck)), torch.cat((symbol[keep], self._symbol_at(stuck)))
             conductance = torch.cat((conductance[keep], torch.full((len(stuck),), level)))
@@ -229,15 +270,13 @@ class StoredTensor:
             kind = torch.cat((kind[keep], last))
         order = torch.argsort(kind, stable=True)
         counts = torch.bincount(kind, minlength=len(CEILINGS))
-        return MarginalCells(
-            cells=found[order],
-            symbols=symbol[order],
-            conductance_S=conductance[order],
-            bounds=(0, *(int(n) for n in counts.cumsum(0))),
-        )
+        bounds = (0, *(int(n) for n in counts.cumsum(0)))
+        return MarginalCells.of(found[order], symbol[order], conductance[order], bounds, self._cell)
 
-    def read(self, generator: torch.Generator) -> Misreads | None:
-        """Read every cell once; None if all of them were read right.
+    def read(self, generator: torch.Generator, rows: Tensor | None = None) -> Misreads | None:
+        """Read every cell once, or those of some rows; None if all of them were read right.
+
+        rows: [row] bool, the rows that are read; None reads all
 
         Cells that are often misread are read as the device reads them: telegraph state, environment and
         read noise, thresholds. Of the others those that go wrong are drawn by their own probability.
@@ -245,7 +284,7 @@ class StoredTensor:
         marginal = self.marginal
         if marginal is None or not len(marginal):
             return None
-        parts = [self._read_often(marginal, generator), self._read_rare(marginal, generator)]
+        parts = [self._read_often(marginal, rows, generator), self._read_rare(marginal, generator)]
         chosen = torch.cat([part[0] for part in parts])
         if not len(chosen):
             return None
@@ -255,19 +294,36 @@ class StoredTensor:
         delta = (self._value[index, read] - self._value[index, stored]).to(self.codes.dtype)
         return Misreads(positions=number, deltas=delta)
 
-    def _read_often(self, marginal: MarginalCells, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _read_often(
+        self, marginal: MarginalCells, rows: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Indices of misread cells of the last class, and what was read."""
         start, stop = marginal.bounds[-2:]
+        occupancy = self._cell.noise.telegraph_occupancy
+        borders = thresholds(self._cell).tolist()
         chosen, read = [], []
         for first in range(start, stop, BLOCK):
             part = slice(first, min(first + BLOCK, stop))
-            g = drift(marginal.conductance_S[part], self._cell)
-            symbol = sense(read_conductance(g, self._cell, generator), self._cell)
-            wrong = (symbol != marginal.symbols[part]).nonzero().squeeze(-1)
-            chosen.append(wrong + first)
+            empty = marginal.empty_S[part.start - start : part.stop - start]
+            filled = marginal.filled_S[part.start - start : part.stop - start]
+            wanted: Tensor | None = None
+            if rows is not None:
+                wanted = (
+                    rows[marginal.cells[part] // (self.symbols * self.codes.shape[-1])].nonzero().squeeze(-1)
+                )
+                empty, filled = empty[wanted], filled[wanted]
+            toss = torch.rand(empty.shape, generator=generator)
+            g = torch.where(toss < occupancy, filled, empty)
+            g = g + torch.randn(g.shape, generator=generator).mul_(read_sd(g, self._cell))
+            symbol = torch.zeros(g.shape, dtype=torch.uint8)
+            for border in borders:
+                symbol += g >= border
+            stored = marginal.symbols[part] if wanted is None else marginal.symbols[part][wanted]
+            wrong = (symbol != stored).nonzero().squeeze(-1)
             read.append(symbol[wrong].long())
-        empty = torch.zeros(0, dtype=torch.int64)
-        return torch.cat([empty, *chosen]), torch.cat([empty, *read])
+            chosen.append((wrong if wanted is None else wanted[wrong]) + first)
+        empty_long = torch.zeros(0, dtype=torch.int64)
+        return torch.cat([empty_long, *chosen]), torch.cat([empty_long, *read])
 
     def _read_rare(self, marginal: MarginalCells, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Indices of misread cells of the other classes, and what was read."""

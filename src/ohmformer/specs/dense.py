@@ -99,6 +99,8 @@ class DenseSpec:
     wordline_time_s:     time to select a wordline and let the bitlines settle
     weight_code:         how a signed weight becomes symbols; least significant symbol first
     gray:                levels are numbered in Gray code
+    vector_cell_bits:    bits of a cell where vectors lie (biases, norm weights); at most those of the cell,
+                         1 uses only the two outer levels
     """
 
     wordlines: int
@@ -110,6 +112,7 @@ class DenseSpec:
     wordline_time_s: float
     weight_code: WeightCode
     gray: bool
+    vector_cell_bits: int
     cell: DenseCellSpec
 
     def __post_init__(self) -> None:
@@ -120,6 +123,7 @@ class DenseSpec:
         require_between(self, 0, 5, "read_voltage_V")
         require_choice(self, ("offset_binary", "twos_complement"), "weight_code")
         require_choice(self, (True, False), "gray")
+        require_count(self, 1, MAX_CELL_BITS, "vector_cell_bits")
         if self.adc_bits < self.cell.bits:
             refuse(
                 self, "adc_bits", f"telling {self.cell.levels} levels apart needs at least {self.cell.bits}"
@@ -129,6 +133,11 @@ class DenseSpec:
     def cells(self) -> int:
         """Cells of one bank."""
         return self.wordlines * self.bitlines
+
+    @property
+    def vector_bits_per_cell(self) -> int:
+        """Bits of a cell where vectors lie."""
+        return min(self.vector_cell_bits, self.cell.bits)
 
     @property
     def adc_count(self) -> int:

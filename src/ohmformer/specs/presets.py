@@ -34,6 +34,7 @@ _WANG2024 = ChipSpec(
         wordline_time_s=10 * NANO,
         weight_code="offset_binary",
         gray=False,
+        vector_cell_bits=1,
         cell=DenseCellSpec(
             bits=2,
             g_min_S=1 * MICRO,
@@ -114,6 +115,11 @@ _SOURCES: dict[str, Source] = {
         "disturbs least; two's complement puts that of small negative weights on the top level",
     ),
     "dense.gray": Source("ours", "off; the paper does not mention it"),
+    "dense.vector_cell_bits": Source(
+        "ours",
+        "two levels only, as flash memories do for what must not be lost: one wrong top symbol of a norm "
+        "weight disturbs every token",
+    ),
     "dense.cell.bits": Source(
         "derived", f"{PAPER}: 2-bit ADCs tell exactly the 4 levels of a 2-bit cell apart"
     ),

@@ -45,6 +45,7 @@ class Setup:
     chip: ChipSpec | None = None
 
 
+BATCH_TOKENS = 8192  # of a forward run; a chip reads its weights once for each
 FP32 = Setup(label="fp32")
 
 
@@ -126,7 +127,7 @@ def evaluate_head(
         if not head_box:
             train = embed(loaded.model, loaded.tokenizer, split.train_texts)
             head_box.append(train_head(train, np.array(split.train_labels), seed=split.seed))
-        vectors = embed(running, loaded.tokenizer, split.test_texts, progress=step)
+        vectors = embed(running, loaded.tokenizer, split.test_texts, batch_tokens=BATCH_TOKENS, progress=step)
         correct = head_box[0].predict(vectors) == np.array(split.test_labels)
         return accuracy_interval(correct), correct.tolist()
 
@@ -157,7 +158,12 @@ def evaluate_classifier(
 
     def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
         found = predict_classifier(
-            running, loaded.tokenizer, split.test_texts, label_names=split.label_names, progress=step
+            running,
+            loaded.tokenizer,
+            split.test_texts,
+            label_names=split.label_names,
+            batch_tokens=BATCH_TOKENS,
+            progress=step,
         )
         correct = found == np.array(split.test_labels)
         return accuracy_interval(correct), correct.tolist()

@@ -26,6 +26,7 @@ from ohmformer.workloads.checkpoints import find_checkpoint, read_config_file, w
 from ohmformer.workloads.gguf import expand_gguf, only_gguf
 from ohmformer.workloads.packages import RXNMAPPER
 from ohmformer.workloads.quiet import quiet_transformers
+from ohmformer.workloads.shapes import published_config
 from ohmformer.workloads.smiles import smiles_tokenizer
 
 __all__ = [
@@ -127,7 +128,10 @@ def new_classifier(
 
 
 def load_config(name_or_dir: str) -> PreTrainedConfig:
-    """The configuration alone, from whatever ``load_model`` takes or the path of a config.json."""
+    """The configuration alone, from whatever ``load_model`` takes, a config.json, or a name of ``SHAPES``."""
+    published = published_config(name_or_dir)
+    if published is not None:
+        return published
     found = find_checkpoint(name_or_dir, config_only=True)
     path = found.path
     if path.suffix == ".gguf" or not (path.is_file() or (path / "config.json").is_file()):

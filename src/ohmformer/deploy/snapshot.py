@@ -1,0 +1,149 @@
+"""A deployed model saved to a folder and restored as the very same physical chip."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedModel
+
+from ohmformer.deploy.deploying import install
+from ohmformer.deploy.runtime import Runtime
+from ohmformer.deploy.state import on_chip
+from ohmformer.deploy.storage import StoredParameter
+from ohmformer.engine import FastEngine, MarginalCells
+from ohmformer.errors import UserError
+from ohmformer.specs import ChipSpec, from_yaml, preset, to_yaml
+
+SCHEMA = 1
+CHIP_FILE, STATE_FILE, INDEX_FILE = "chip.yaml", "deployed.safetensors", "ohmformer.json"
+
+
+def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -> Path:
+    """Write a deployed model to ``folder``: chip, codes, scales and every cell that may be misread.
+
+    The folder appears complete or not at all.
+    Error: UserError if the model is not deployed, not a Hugging Face model, or the folder exists.
+    """
+    state = on_chip(model)
+    target = Path(folder)
+    if not isinstance(model, PreTrainedModel):
+        raise UserError(f"Only Hugging Face models can be saved, not a {type(model).__name__}.")
+    if target.exists():
+        raise UserError(f"{target} exists already: give the name of a new folder.")
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    tensors: dict[str, Tensor] = {}
+    index: dict[str, Any] = {}
+    for identity, entry in state.runtime.parameters.items():
+        tensors.update(_tensors(names[identity], entry))
+        marginal = entry.stored.marginal
+        index[names[identity]] = {
+            "role": entry.role,
+            "bits": entry.stored.bits,
+            "bounds": list(marginal.bounds) if marginal is not None else [],
+        }
+    description = {
+        "schema": f"ohmformer.deployed/{SCHEMA}",
+        "class": type(model).__name__,
+        "seed": state.seed,
+        "runs": state.runtime.runs,
+        "allow": list(state.allow),
+        "parameters": index,
+    }
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    except OSError as error:
+        raise UserError(f"Cannot write {target}: {error.strerror or error}.") from error
+    try:
+        save_file(tensors, temporary / STATE_FILE)
+        (temporary / CHIP_FILE).write_text(to_yaml(state.chip), encoding="utf-8")
+        (temporary / INDEX_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        model.config.save_pretrained(temporary)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(temporary)
+        temporary.chmod(0o755)
+        temporary.rename(target)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"Cannot write {target}: {getattr(error, 'strerror', None) or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _tensors(name: str, entry: StoredParameter) -> dict[str, Tensor]:
+    narrow = torch.int8 if entry.stored.bits <= 8 else torch.int16
+    found = {f"{name}#codes": entry.stored.codes.to(narrow), f"{name}#scale": entry.scale.contiguous()}
+    marginal = entry.stored.marginal
+    if marginal is not None:
+        found[f"{name}#cells"] = marginal.cells
+        found[f"{name}#symbols"] = marginal.symbols
+        found[f"{name}#conductance"] = marginal.conductance_S
+    return found
+
+
+def load_deployed(folder: str | Path) -> PreTrainedModel:
+    """The deployed model that ``save_deployed`` wrote: same codes, same cells, same noise from here on.
+
+    Error: UserError for a missing or damaged file, or another schema version.
+    """
+    source = Path(folder)
+    try:
+        description = json.loads((source / INDEX_FILE).read_text(encoding="utf-8"))
+        chip = from_yaml((source / CHIP_FILE).read_text(encoding="utf-8"), preset, str(source / CHIP_FILE))
+        tensors = load_file(source / STATE_FILE)
+        config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, SafetensorError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{source} holds no complete deployed model: {str(error).splitlines()[0]}") from error
+    if description.get("schema") != f"ohmformer.deployed/{SCHEMA}":
+        raise UserError(
+            f"{source} has schema {description.get('schema')!r}: "
+            f"this program reads ohmformer.deployed/{SCHEMA}."
+        )
+    kind = getattr(transformers, str(description["class"]), None)
+    if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
+        raise UserError(
+            f"{source} names the class {description['class']!r}, which transformers does not have."
+        )
+    config._attn_implementation = "eager"
+    model: PreTrainedModel = kind(config).eval()
+    runtime = Runtime(chip, FastEngine(chip.tile), int(description["seed"]))
+    for name, parameter in model.named_parameters():
+        if name not in description["parameters"]:
+            raise UserError(f"{source} lacks the weight {name}: it does not fit its own configuration.")
+        entry = _entry(name, description["parameters"][name], tensors, chip)
+        if tuple(entry.nominal().shape) != tuple(parameter.shape):
+            raise UserError(f"{source}: the weight {name} has another shape than the configuration says.")
+        parameter.data = entry.nominal().contiguous()
+        parameter.requires_grad_(False)
+        runtime.parameters[id(parameter)] = entry
+    model = install(model, runtime, tuple(description["allow"]), check=True)
+    on_chip(model).restart(int(description["runs"]))
+    return model
+
+
+def _entry(name: str, index: dict[str, Any], tensors: dict[str, Tensor], chip: ChipSpec) -> StoredParameter:
+    cells = {part: tensors[f"{name}#{part}"] for part in ("cells", "symbols", "conductance")}
+    role = index["role"]
+    bits = chip.dense.vector_bits_per_cell if role == "vector" else chip.dense.cell.bits
+    marginal = MarginalCells.of(
+        cells["cells"],
+        cells["symbols"],
+        cells["conductance"],
+        tuple(index["bounds"]),
+        replace(chip.dense.cell, bits=bits),
+    )
+    codes = tensors[f"{name}#codes"].float()
+    return StoredParameter.of(
+        name, role, codes, tensors[f"{name}#scale"], int(index["bits"]), chip, marginal=marginal
+    )
