@@ -31,7 +31,9 @@ CELL_BITS = "dense.cell.bits"
 SHAPES: tuple[Shape, ...] = ("circle", "square", "triangle", "diamond")
 
 
-def evaluation_section(result: EvaluationResult, heading: str, anchor: str, *pictures: Html) -> Html:
+def evaluation_section(
+    result: EvaluationResult, heading: str, anchor: str, *pictures: Html, sentences: bool = True
+) -> Html:
     """Scores as a picture and a table, with everything needed to judge them."""
     share = is_share(result.scores[0].metric.name)
     shown = [_scores_figure(result, share)]
@@ -45,7 +47,7 @@ def evaluation_section(result: EvaluationResult, heading: str, anchor: str, *pic
     return tag(
         "section",
         tag("h2", heading, id=anchor),
-        join(tag("p", sentence) for sentence in evaluation_sentences(result)),
+        join(tag("p", sentence) for sentence in evaluation_sentences(result) if sentences),
         tag("p", about, class_="soft"),
         tag("p", f"Data: {result.source}", class_="soft") if result.source else Html(""),
         tag("div", *shown, *pictures, class_="grid"),
@@ -164,7 +166,7 @@ def _table(result: EvaluationResult) -> Html:
     return table(
         ("", name, "95 % interval", "against fp32", "n", "chip seeds", "each repeat", "simulation", "time"),
         rows,
-        right=(1, 4, 8),
+        right=(1, 2, 3, 4, 8),
         label=f"scores on {result.task}",
     )
 
@@ -211,9 +213,9 @@ def amplitude_figure(results: Sequence[EvaluationResult]) -> Html | None:
     everything += [mark.value for mark in marks]
     chart = curves(
         curves_found,
-        Log(amplitudes[0] / 1.25, amplitudes[-1] * 1.25),
+        _room(amplitudes),
         linear_around([value for value in everything if math.isfinite(value)]),
-        x_axis="amplitude of the telegraph noise, times the published one (logarithmic)",
+        x_axis="telegraph noise, times the published amplitude (logarithmic)",
         y_axis=first.scores[0].metric.name,
         x_ticks=_apart(amplitudes),
         y_text=(lambda value: percent(value, 0)) if share else significant,
@@ -227,6 +229,12 @@ def amplitude_figure(results: Sequence[EvaluationResult]) -> Html | None:
         "intervals; the lines only guide the eye",
         chart,
     )
+
+
+def _room(amplitudes: Sequence[float]) -> Log:
+    """An axis with a little room on the left and, for the names of the marks, more on the right."""
+    whole = amplitudes[-1] / amplitudes[0]
+    return Log(amplitudes[0] / whole**0.06, amplitudes[-1] * whole**0.22)
 
 
 def _apart(amplitudes: Sequence[float]) -> list[tuple[float, str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from ohmformer.devices import QUADRATURE_ERROR, confusion_matrix
 from ohmformer.reports.html import Html, join, tag
-from ohmformer.reports.numbers import significant
+from ohmformer.reports.numbers import MINUS, significant
 from ohmformer.specs import ChipSpec, override, preset
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cells_section", "chip_of"]
 
-SHOWN_FROM = 1e-15  # closer to zero than the integration's error allows to say
 CELL = "dense.cell."
 
 
@@ -25,8 +25,6 @@ def chip_of(fields: dict[str, Any]) -> ChipSpec:
 
 def cells_section(scores: list[Score], heading: str, anchor: str) -> Html:
     """One matrix for each kind of dense cell that the scores used; cells without any noise are left out."""
-    from ohmformer.devices import QUADRATURE_ERROR, confusion_matrix
-
     blocks: list[Html] = []
     seen: list[dict[str, Any]] = []
     for score in scores:
@@ -85,14 +83,16 @@ def _matrix(label: str, matrix: list[list[float]]) -> Html:
 
 
 def _cell(value: float, kept: bool) -> Html:
-    if value < SHOWN_FROM:
-        return tag("td", "0" if value == 0 else "≈ 0")
+    if value < QUADRATURE_ERROR:
+        return tag("td", _probability(value))
     depth = 0.55 if kept else max(0.0, 0.5 * (1 + math.log10(value) / 12))
     return tag("td", _probability(value), style=f"background: rgba(var(--heat), {depth:.2f})")
 
 
 def _probability(value: float) -> str:
-    """Close to 1 the distance from 1 is what counts: 1 − 2.0e−6."""
-    if 0.99 < value < 1:
-        return f"1 − {significant(1 - value, 2)}"
+    """Close to 1 the distance from 1 is what counts: 1 − 2.0e−6; what the integration cannot tell is said."""
+    if 0 < value < QUADRATURE_ERROR:
+        return f"< {QUADRATURE_ERROR:.0e}".replace("e-", f"e{MINUS}")
+    if value > 0.99:
+        return f"1 − {significant(1 - value, 2)}" if 1 - value >= QUADRATURE_ERROR else "1"
     return significant(value, 2)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ohmformer.reports.html import Html, join, tag
 from ohmformer.reports.numbers import significant
+from ohmformer.reports.numbers import tick as tick_label
 from ohmformer.reports.scales import Linear, Log, Scale
 
 __all__ = ["Curve", "Mark", "Point", "Row", "curves", "figure", "rows_chart"]
@@ -16,7 +17,7 @@ __all__ = ["Curve", "Mark", "Point", "Row", "curves", "figure", "rows_chart"]
 WIDTH = 400.0
 LEFT, RIGHT = 14.0, 14.0
 ROW, FOOT = 36.0, 34.0
-LABEL_CHARS = 40
+LINE_CHARS = 60
 
 Shape = Literal["circle", "square", "triangle", "diamond"]
 
@@ -107,7 +108,7 @@ def rows_chart(
     *,
     form: Literal["bar", "dot"],
     axis: str,
-    tick_text: Callable[[float], str] = significant,
+    tick_text: Callable[[float], str] = tick_label,
     marks: Sequence[Mark] = (),
     label: str,
 ) -> Html:
@@ -124,41 +125,46 @@ def rows_chart(
     def x(value: float) -> float:
         return left + (right - left) * scale.position(value)
 
-    parts: list[Html] = []
+    parts: list[Html] = []  # grid, then bars and dots, then marks, then text, so that text stays readable
+    texts: list[Html] = []
     for tick in scale.ticks():
-        at = _n(x(tick))
-        parts.append(tag("line", x1=at, x2=at, y1=_n(top), y2=_n(bottom), class_="grid-line"))
-        parts.append(
-            tag("text", tick_text(tick), x=at, y=_n(bottom + 14), text_anchor="middle", class_="tick")
+        at = x(tick)
+        anchor = "start" if at < left + 12 else "end" if at > right - 12 else "middle"
+        parts.append(tag("line", x1=_n(at), x2=_n(at), y1=_n(top), y2=_n(bottom), class_="grid-line"))
+        texts.append(
+            tag("text", tick_text(tick), x=_n(at), y=_n(bottom + 14), text_anchor=anchor, class_="tick")
         )
     parts.append(tag("line", x1=_n(left), x2=_n(right), y1=_n(bottom), y2=_n(bottom), class_="axis"))
-    parts.append(tag("text", axis, x=_n(right), y=_n(bottom + 29), text_anchor="end", class_="tick"))
+    texts.append(tag("text", axis, x=_n(right), y=_n(bottom + 29), text_anchor="end", class_="tick"))
     for index, row in enumerate(rows):
         base = top + ROW * index
-        middle = base + 25
         look = "own" if row.own else None
-        room = LABEL_CHARS + 14 - len(row.text)
-        parts.append(tag("text", _short(row.label, room), x=_n(left), y=_n(base + 14), class_=look))
-        parts.append(tag("text", row.text, x=_n(right), y=_n(base + 14), text_anchor="end", class_=look))
-        hover = tag("title", f"{row.label}: {row.text}")
-        if not math.isfinite(row.value):
-            continue
-        if form == "bar":
-            width = max(0.0, x(row.value) - left)
-            bar = tag(
-                "rect", x=_n(left), y=_n(middle - 5), width=_n(width), height="10", class_=f"c{row.colour}"
-            )
-            parts.append(tag("g", hover, bar))
-        parts.append(_whisker(row, x, middle))
-        if form == "dot":
-            size = 6.0 if row.own else 4.5
-            parts.append(tag("g", hover, symbol(row.shape, x(row.value), middle, row.colour, size)))
+        room = LINE_CHARS - 2 - len(row.text)
+        texts.append(tag("text", _short(row.label, room), x=_n(left), y=_n(base + 14), class_=look))
+        texts.append(tag("text", row.text, x=_n(right), y=_n(base + 14), text_anchor="end", class_=look))
+        if math.isfinite(row.value):
+            parts.append(_drawn(row, form, x, base + 25))
     for mark in marks:
-        here = x(mark.value)
-        anchor = "start" if here < WIDTH / 3 else "end" if here > 2 * WIDTH / 3 else "middle"
-        parts.append(tag("line", x1=_n(here), x2=_n(here), y1=_n(top), y2=_n(bottom), class_="mark"))
-        parts.append(tag("text", mark.label, x=_n(here), y=_n(top - 5), text_anchor=anchor, class_="tick"))
-    return _svg(bottom + FOOT, label, *parts)
+        at = x(mark.value)
+        anchor = "start" if at < WIDTH / 3 else "end" if at > 2 * WIDTH / 3 else "middle"
+        parts.append(tag("line", x1=_n(at), x2=_n(at), y1=_n(top), y2=_n(bottom), class_="mark"))
+        texts.append(tag("text", mark.label, x=_n(at), y=_n(top - 5), text_anchor=anchor, class_="tick"))
+    return _svg(bottom + FOOT, label, *parts, *texts)
+
+
+def _drawn(row: Row, form: str, x: Callable[[float], float], y: float) -> Html:
+    """The bar or the dot of one row with its whisker; hovering tells label and number."""
+    hover = tag("title", f"{row.label}: {row.text}")
+    if form == "dot":
+        return join(
+            (
+                _whisker(row, x, y),
+                tag("g", hover, symbol(row.shape, x(row.value), y, row.colour, 6.0 if row.own else 4.5)),
+            )
+        )
+    width = max(0.0, x(row.value) - LEFT)
+    bar = tag("rect", x=_n(LEFT), y=_n(y - 5), width=_n(width), height="10", class_=f"c{row.colour}")
+    return join((tag("g", hover, bar), _whisker(row, x, y)))
 
 
 def _whisker(row: Row, x: Callable[[float], float], y: float) -> Html:
@@ -179,7 +185,7 @@ def curves(
     x_axis: str,
     y_axis: str,
     x_ticks: Sequence[tuple[float, str]],
-    y_text: Callable[[float], str] = significant,
+    y_text: Callable[[float], str] = tick_label,
     marks: Sequence[Mark] = (),
     label: str,
 ) -> Html:

@@ -28,21 +28,24 @@ BASIS_SHAPES: dict[str, tuple[Shape, int, str]] = {
 SMALL_SHARE = 0.005
 
 
-def costs_section(result: EstimateResult, heading: str, anchor: str, hardware: Hardware) -> Html:
+def costs_section(
+    result: EstimateResult, heading: str, anchor: str, hardware: Hardware, *, sentences: bool = True
+) -> Html:
     """Everything that the estimate of one model says."""
     own = result.comparison.chip["typical"]
     return tag(
         "section",
         tag("h2", heading, id=anchor),
-        join(tag("p", sentence) for sentence in estimate_sentences(result)),
+        join(tag("p", sentence) for sentence in estimate_sentences(result) if sentences),
         _facts(result),
         tag("h3", "Beside the alternatives"),
         _alternatives(result),
         tag("h3", "What makes up area, energy and time"),
         tag(
             "p",
-            "Bars: typical unit values; whiskers: the low and the high ends of all unit values at once. The "
-            "tables below give every line with its formula, the chip's fields behind it, and its source.",
+            "Bars: typical unit values; in brackets the same part at the low and at the high end of all unit "
+            "values at once. The tables below give every line with its formula, the chip's fields behind it, "
+            "and its source.",
             class_="soft",
         ),
         _breakdowns(result),
@@ -213,15 +216,13 @@ def _breakdowns(result: EstimateResult) -> Html:
                 Row(
                     label=name,
                     value=value / factor,
-                    text=f"{significant(value / factor)} {unit}  {percent(value / whole, 0)}",
-                    low=ends[0] / factor,
-                    high=ends[-1] / factor,
+                    text=f"{significant(value / factor)} {unit} {_range(ends, factor)}"
+                    f"{percent(value / whole, 0)}",
                 )
             )
-        ends = [row.high or 0.0 for row in rows] + [row.value for row in rows]
         chart = rows_chart(
             rows,
-            linear_around(ends, include=0.0),
+            linear_around([row.value for row in rows], include=0.0),
             form="bar",
             axis=str(unit),
             label=f"{title} of {result.model}",
@@ -229,6 +230,12 @@ def _breakdowns(result: EstimateResult) -> Html:
         left_out = f"; below {percent(SMALL_SHARE)} each: {', '.join(small)}" if small else ""
         figures.append(figure(title, f"{significant(whole / factor)} {unit} in all{left_out}", chart))
     return tag("div", *figures, class_="grid")
+
+
+def _range(ends: list[float], factor: float) -> str:
+    """The ends in brackets, nothing where they are equal."""
+    low, high = (significant(end / factor) for end in (ends[0], ends[-1]))
+    return f"({interval(low, high)})  " if low != high else " "
 
 
 def _by_component(terms: Sequence[Term]) -> dict[str, float]:

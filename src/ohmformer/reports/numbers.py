@@ -6,7 +6,19 @@ import math
 
 from ohmformer.units import FEMTO, GIGA, KILO, MEGA, MICRO, MILLI, MM2, NANO, PICO, TERA, UM2
 
-__all__ = ["area", "count", "duration", "integer", "interval", "percent", "points", "quantity", "significant"]
+__all__ = [
+    "MINUS",
+    "area",
+    "count",
+    "duration",
+    "integer",
+    "interval",
+    "percent",
+    "points",
+    "quantity",
+    "significant",
+    "tick",
+]
 
 MINUS = "\N{MINUS SIGN}"
 PREFIXES = (
@@ -21,6 +33,7 @@ PREFIXES = (
     (PICO, "p"),
     (FEMTO, "f"),
 )
+SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 MINUTE_s, HOUR_s, DAY_s, YEAR_s = 60.0, 3600.0, 86400.0, 365.25 * 86400.0
 
 
@@ -57,6 +70,15 @@ def area(value_m2: float, digits: int = 3) -> str:
     if value_m2 and abs(value_m2) < MM2 / 1000:
         return f"{significant(value_m2 / UM2, digits)} µm²"
     return f"{significant(value_m2 / MM2, digits)} mm²"
+
+
+def tick(value: float) -> str:
+    """A round number on an axis: plain up to 10,000, else as a power of ten."""
+    if value and not 0.001 <= abs(value) < 100_000:
+        mantissa, exponent = f"{value:.0e}".split("e")
+        power = "10" + str(int(exponent)).translate(SUPERSCRIPTS)
+        return power if mantissa == "1" else f"{mantissa.replace('-', MINUS)}·{power}"
+    return f"{value:,.6g}".replace("-", MINUS)
 
 
 def percent(share: float, places: int = 1) -> str:

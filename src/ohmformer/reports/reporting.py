@@ -72,7 +72,9 @@ def evaluation_report(result: EvaluationResult, document: dict[str, Any]) -> str
         (
             "scores",
             "Scores",
-            evaluation_section(result, "Scores", "scores", *_pictures(amplitude_figure((result,)))),
+            evaluation_section(
+                result, "Scores", "scores", *_pictures(amplitude_figure((result,))), sentences=False
+            ),
         ),
         (
             "cells",
@@ -88,7 +90,7 @@ def estimate_report(result: EstimateResult, document: dict[str, Any]) -> str:
     """The page of one estimate."""
     hardware = Hardware(_chips_of_estimates((result,)))
     sections = [
-        *_cost_sections((result,), hardware),
+        *_cost_sections((result,), hardware, sentences=False),
         ("chips", "Chip", hardware.section("The chip, field by field", "chips")),
     ]
     return page(
@@ -96,7 +98,9 @@ def estimate_report(result: EstimateResult, document: dict[str, Any]) -> str:
     )
 
 
-def _cost_sections(results: Iterable[EstimateResult], hardware: Hardware) -> list[tuple[str, str, Html]]:
+def _cost_sections(
+    results: Iterable[EstimateResult], hardware: Hardware, *, sentences: bool = True
+) -> list[tuple[str, str, Html]]:
     sections = []
     for index, result in enumerate(results):
         anchor = f"costs-{index}"
@@ -104,7 +108,11 @@ def _cost_sections(results: Iterable[EstimateResult], hardware: Hardware) -> lis
             f"Costs of {result.model}: {result.batch} × {integer(result.tokens)} tokens on {result.chip_name}"
         )
         sections.append(
-            (anchor, f"Costs of {result.model}", costs_section(result, heading, anchor, hardware))
+            (
+                anchor,
+                f"Costs of {result.model}",
+                costs_section(result, heading, anchor, hardware, sentences=sentences),
+            )
         )
     return sections
 

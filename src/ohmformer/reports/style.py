@@ -26,14 +26,15 @@ a { color: var(--link); }
 .verdict p { margin: 4px 0; max-width: none; }
 .soft { color: var(--soft); font-size: .875rem; }
 nav ul { display: flex; flex-wrap: wrap; gap: 4px 16px; list-style: none; padding: 0; margin: 12px 0; }
-.grid { display: grid; gap: 16px 24px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr));
+.grid { display: grid; gap: 16px 24px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr));
   align-items: start; }
 .grid > * { min-width: 0; }
 figure { margin: 8px 0; border: 1px solid var(--line); border-radius: 6px; padding: 10px 12px; }
 figcaption { font-weight: 600; font-size: .95rem; margin-bottom: 4px; }
 figcaption .soft { font-weight: 400; display: block; }
 svg { display: block; width: 100%; height: auto; max-width: 560px; }
-svg text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; fill: var(--ink); }
+svg text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; fill: var(--ink);
+  paint-order: stroke; stroke: var(--page); stroke-width: 3px; stroke-linejoin: round; }
 svg .tick { fill: var(--soft); font-size: 11px; }
 svg .grid-line { stroke: var(--line); stroke-width: 1; }
 svg .axis { stroke: var(--soft); stroke-width: 1; }
@@ -73,6 +74,10 @@ pre { background: var(--panel); border-radius: 6px; padding: 10px 12px; overflow
 .yes { color: var(--good); font-weight: 600; } .no { color: var(--bad); font-weight: 600; }
 :target { outline: 3px solid var(--c2); outline-offset: -2px; }
 footer { margin: 40px auto 32px; }
+@media (max-width: 480px) {
+  main, header, footer, nav { padding: 0 10px; }
+  figure { padding: 8px 6px; }
+}
 @media print {
   :root { --page: #fff; --ink: #000; --soft: #444; --line: #bbb; --panel: #f4f4f4; --link: #000;
     --c0: #6b7280; --c1: #0072b2; --c2: #d55e00; --c3: #008a63; --c4: #a3478a; --c5: #8a6d00; --c6: #2b7f9e;

@@ -60,8 +60,8 @@ def difference(score: Score) -> str:
     if found is None:
         return ""
     if is_share(score.metric.name):
-        text = f"{points(found.value)} points ({interval(points(found.low), points(found.high))})"
-        return text if score.p_value is None else f"{text}, p = {significant(score.p_value, 2)}"
+        chance = "" if score.p_value is None else f"; p = {significant(score.p_value, 2)}"
+        return f"{points(found.value)} points ({interval(points(found.low), points(found.high))}{chance})"
     return f"{_plus(found.value)} ({interval(_plus(found.low), _plus(found.high))})"
 
 
@@ -83,8 +83,8 @@ def evaluation_sentences(result: EvaluationResult) -> tuple[str, ...]:
         return (first + ".",)
     worst = min(chips, key=_goodness)
     second = (
-        f"The worst of the {len(chips)} chips, {worst.label}, reaches {_with_interval(worst)}: "
-        f"{difference(worst)} against fp32, {_judgement(worst)}."
+        f"The worst of the {len(chips)} chips, {worst.label}, reaches {_with_interval(worst)}; "
+        f"against fp32 that is {difference(worst)}, {_judgement(worst)}."
     )
     return first + ".", second
 
@@ -117,7 +117,8 @@ def estimate_sentences(result: EstimateResult) -> tuple[str, str]:
         f"One run of {result.model} ({result.batch} × {result.tokens:,} tokens) takes "
         f"{quantity(own.latency_s, 's')} and {quantity(own.energy_J, 'J')} "
         f"({quantity(low.energy_J, 'J')} … {quantity(high.energy_J, 'J')}) on {area(own.area_m2)}: "
-        f"{significant(own.area_delay_mm2_s)} mm²·s, {significant(own.power_density_W_per_mm2)} W/mm²; {life}."
+        f"{significant(own.area_delay_mm2_s)} mm²·s, {significant(own.power_density_W_per_mm2)} W/mm²; "
+        f"{life}."
     )
     rows = [row for row in result.comparison.rows() if row["name"] != "chip"]
     better = [row["title"] for row in rows if row["area_delay_ratio"] < 1]
