@@ -52,3 +52,15 @@ def test_what_is_no_head_or_does_not_fit_is_refused(tmp_path: Path) -> None:
             LogisticHead.load(tmp_path / name)
     with pytest.raises(UserError, match="Cannot write"):
         head.save(tmp_path / "no" / "folder" / "head.safetensors")
+
+
+def test_a_nearly_constant_column_has_no_say() -> None:
+    rng = np.random.default_rng(2)
+    y = np.tile([0, 1], 100)
+    x = rng.normal(size=(200, 5)) + y[:, None]
+    x[:, 2] = 3.0 + 1e-9 * y  # tells the classes apart perfectly, far below anything an embedding resolves
+    head = train_head(x, y, seed=0)
+    shaken = x.copy()
+    shaken[:, 2] += 0.01 * rng.normal(size=200)
+    np.testing.assert_array_equal(head.predict(shaken), head.predict(x))
+    assert np.isinf(head.scale[2])
