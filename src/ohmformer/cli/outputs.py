@@ -10,12 +10,12 @@ from typing import IO, Any
 
 from rich.console import Console
 
+from ohmformer.cli.ends import PipeClosed
 from ohmformer.errors import UserError
 
 __all__ = [
     "STDOUT",
     "Output",
-    "PipeClosed",
     "Terminal",
     "check_file",
     "check_folder",
@@ -25,10 +25,6 @@ __all__ = [
 
 STDOUT = "-"
 PLAIN_WIDTH = 160
-
-
-class PipeClosed(Exception):
-    """The reader of standard output went away."""
 
 
 class Terminal(Console):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from ohmformer.cli.outputs import PipeClosed
+from ohmformer.cli.ends import PipeClosed
 from ohmformer.errors import UserError
 
 __all__ = ["DONE", "INTERNAL", "INTERRUPTED", "PIPE_CLOSED", "USER_ERROR", "main", "run"]
@@ -109,7 +109,8 @@ def _explain(code: int, error: BaseException) -> None:
     elif code == USER_ERROR and hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
         hint = f" Try '{context.command_path} --help'." if context is not None else ""
-        sentence = f"{' '.join(str(error.format_message()).split())}{hint}"
+        said = " ".join(str(error.format_message()).split()).rstrip(".")
+        sentence = f"{said}.{hint}"
     elif code == INTERNAL:
         said = " ".join(str(error).split())
         if len(said) > 300:

@@ -18,6 +18,7 @@ from ohmformer.reports.wording import (
     is_share,
     metric_value,
     score_interval,
+    signed,
     unit_of,
 )
 
@@ -120,7 +121,7 @@ def _differences_figure(result: EvaluationResult, share: bool) -> Html:
             Row(
                 label=score.label,
                 value=found.value,
-                text=f"{points(found.value)} points" if share else significant(found.value),
+                text=f"{points(found.value)} points" if share else signed(found.value),
                 low=found.low,
                 high=found.high,
                 colour=_colour(score),

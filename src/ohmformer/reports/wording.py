@@ -16,6 +16,7 @@ __all__ = [
     "evaluation_sentences",
     "metric_value",
     "score_interval",
+    "signed",
     "unit_of",
 ]
 
@@ -62,10 +63,11 @@ def difference(score: Score) -> str:
     if is_share(score.metric.name):
         chance = "" if score.p_value is None else f"; p = {significant(score.p_value, 2)}"
         return f"{points(found.value)} points ({interval(points(found.low), points(found.high))}{chance})"
-    return f"{_plus(found.value)} ({interval(_plus(found.low), _plus(found.high))})"
+    return f"{signed(found.value)} ({interval(signed(found.low), signed(found.high))})"
 
 
-def _plus(value: float) -> str:
+def signed(value: float) -> str:
+    """Three significant digits with the sign, also where it is plus."""
     return f"+{significant(value)}" if value > 0 else significant(value)
 
 
@@ -97,7 +99,7 @@ def _goodness(score: Score) -> float:
 def _judgement(score: Score) -> str:
     assert score.difference is not None
     low, high = score.difference.low, score.difference.high
-    if low <= 0 <= high:
+    if low <= 0 <= high or (score.p_value is not None and score.p_value >= 0.05):
         return "a difference that the choice of items alone can make"
     return "more than the choice of items alone makes"
 
