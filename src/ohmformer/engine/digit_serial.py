@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ohmformer.crossbars import drive, resident_planes, streamed_digits, wordline_groups
 from ohmformer.devices import convert
+from ohmformer.engine.collapsed import EXACT_FLOAT32
 from ohmformer.specs import TileSpec
 
 BLOCK_CONVERSIONS = 1 << 21
@@ -34,10 +35,13 @@ def digit_serial_product(
         return result.reshape(*batch, rows, columns)
     left = streamed.expand(*batch, rows, inner).reshape(-1, rows, inner)
     right = resident.expand(*batch, inner, columns).reshape(-1, inner, columns)
+    if not len(left):
+        return streamed.new_zeros(*batch, rows, columns)
     parts = [
         _matrix(a, b, tile, streamed_bits, resident_bits, generator) for a, b in zip(left, right, strict=True)
     ]
-    return torch.stack(parts).reshape(*batch, rows, columns)
+    wide = max((part.dtype for part in parts), key=lambda dtype: dtype.itemsize)
+    return torch.stack([part.to(wide) for part in parts]).reshape(*batch, rows, columns)
 
 
 def _matrix(
@@ -70,7 +74,7 @@ def _matrix(
                 scale = tile.adc.step * tile.numeral.radix**index
                 planar = codes.to(torch.float64).view(-1, len(weight), columns)
                 part += torch.einsum("rjn,j->rn", planar, weight) * scale
-    return result if float(result.abs().max()) >= 1 << 24 else result.float()
+    return result if bool((result.abs() >= EXACT_FLOAT32).any()) else result.float()
 
 
 def _noise(

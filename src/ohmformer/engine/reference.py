@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ohmformer.crossbars import compute
+from ohmformer.engine.collapsed import EXACT_FLOAT32
 from ohmformer.engine.products import product_shape
 from ohmformer.specs import TileSpec
 
@@ -42,4 +43,6 @@ class ReferenceEngine:
             ).values
             for a, b in zip(left, right, strict=True)
         ]
-        return torch.stack(parts).reshape(shape).to(streamed.dtype)
+        values = torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)
+        large = bool((values.abs() >= EXACT_FLOAT32).any())
+        return values.reshape(shape).to(torch.float64 if large else streamed.dtype)

@@ -221,11 +221,22 @@ class StoredTensor:
 
     def _draw_places(self, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Cells programmed outside the safe interval of their symbol (its probability: ``share``)."""
-        largest = float(share.max())
         flat = self.codes.reshape(-1)
-        if largest == 0:
+        if float(share.max()) == 0 or not len(flat):
             return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.uint8)
-        if largest < SPARSE:
+        places, symbols = [], []
+        often = share >= SPARSE
+        if bool(often.any()):
+            # a float32 deviate is a multiple of 2^-24: fine for these shares, too coarse for small ones
+            limit = torch.where(often, share, 0.0).float()
+            for start in range(0, len(flat), BLOCK):
+                symbol = self._symbols_of(flat[start : start + BLOCK]).reshape(-1)
+                keep = torch.rand(symbol.shape, generator=generator) < limit[symbol.int()]
+                places.append(keep.nonzero().squeeze(-1) + start * self.symbols)
+                symbols.append(symbol[keep])
+        seldom = torch.where(often, 0.0, share)
+        largest = float(seldom.max())
+        if largest > 0:
             total = torch.tensor([float(self.cells)], dtype=torch.float64)
             drawn = int(
                 torch.binomial(total, torch.tensor([largest], dtype=torch.float64), generator=generator)
@@ -233,14 +244,8 @@ class StoredTensor:
             place = _distinct(self.cells, drawn, generator)
             chance = torch.rand(len(place), generator=generator, dtype=torch.float64) * largest
             symbol = self._symbol_at(place)
-            keep = chance < share[symbol.long()]
-            return place[keep], symbol[keep]
-        limit = share.float()
-        places, symbols = [], []
-        for start in range(0, len(flat), BLOCK):
-            symbol = self._symbols_of(flat[start : start + BLOCK]).reshape(-1)
-            keep = torch.rand(symbol.shape, generator=generator) < limit[symbol.int()]
-            places.append(keep.nonzero().squeeze(-1) + start * self.symbols)
+            keep = chance < seldom[symbol.long()]
+            places.append(place[keep])
             symbols.append(symbol[keep])
         return torch.cat(places), torch.cat(symbols)
 
@@ -254,18 +259,16 @@ class StoredTensor:
     ) -> MarginalCells:
         """Put stuck cells over what was programmed in their place, and group all by class."""
         noise = self._cell.noise
-        for rate, level in (
-            (noise.stuck_low_rate, self._cell.g_min_S),
-            (noise.stuck_high_rate, self._cell.g_max_S),
-        ):
-            if rate == 0:
-                continue
+        rate = noise.stuck_low_rate + noise.stuck_high_rate
+        if rate > 0:
             total = torch.tensor([float(self.cells)], dtype=torch.float64)
             drawn = int(torch.binomial(total, torch.tensor([rate], dtype=torch.float64), generator=generator))
             stuck = _distinct(self.cells, drawn, generator)
+            high = torch.rand(len(stuck), generator=generator, dtype=torch.float64) * rate
+            level = torch.where(high < noise.stuck_high_rate, self._cell.g_max_S, self._cell.g_min_S)
             keep = ~torch.isin(found, stuck)
             found, symbol = torch.cat((found[keep], stuck)), torch.cat((symbol[keep], self._symbol_at(stuck)))
-            conductance = torch.cat((conductance[keep], torch.full((len(stuck),), level)))
+            conductance = torch.cat((conductance[keep], level.float()))
             last = torch.full((len(stuck),), len(CEILINGS) - 1, dtype=torch.uint8)
             kind = torch.cat((kind[keep], last))
         order = torch.argsort(kind, stable=True)
@@ -284,7 +287,11 @@ class StoredTensor:
         marginal = self.marginal
         if marginal is None or not len(marginal):
             return None
-        parts = [self._read_often(marginal, rows, generator), self._read_rare(marginal, generator)]
+        rare, rare_read = self._read_rare(marginal, generator)
+        if rows is not None:
+            wanted = rows[marginal.cells[rare] // (self.symbols * self.codes.shape[-1])]
+            rare, rare_read = rare[wanted], rare_read[wanted]
+        parts = [self._read_often(marginal, rows, generator), (rare, rare_read)]
         chosen = torch.cat([part[0] for part in parts])
         if not len(chosen):
             return None
@@ -329,7 +336,8 @@ class StoredTensor:
         """Indices of misread cells of the other classes, and what was read."""
         bounds = marginal.bounds
         sizes, ceilings = marginal.rare_sizes, RARE_CEILINGS
-        counts = torch.binomial(sizes, ceilings, generator=generator).long()
+        # hits of rate -ln(1 - p) on every cell: each is hit at least once with probability p, independently
+        counts = torch.poisson(sizes * -torch.log1p(-ceilings), generator=generator).long()
         empty = torch.zeros(0, dtype=torch.int64)
         if not int(counts.sum()):
             return empty, empty

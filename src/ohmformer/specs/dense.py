@@ -10,6 +10,7 @@ from ohmformer.specs.checks import (
     require_between,
     require_choice,
     require_count,
+    require_flag,
     require_positive,
 )
 
@@ -122,7 +123,7 @@ class DenseSpec:
         require_positive(self, "adc_rate_Hz", "read_voltage_V", "wordline_time_s")
         require_between(self, 0, 5, "read_voltage_V")
         require_choice(self, ("offset_binary", "twos_complement"), "weight_code")
-        require_choice(self, (True, False), "gray")
+        require_flag(self, "gray")
         require_count(self, 1, MAX_CELL_BITS, "vector_cell_bits")
         if self.adc_bits < self.cell.bits:
             refuse(

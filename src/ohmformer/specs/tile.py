@@ -149,7 +149,8 @@ class TileSpec:
             refuse(
                 self,
                 "active_wordlines",
-                f"one radix-{self.numeral.radix} digit alone drives {self.numeral.resistors_per_digit} wordlines",
+                f"one radix-{self.numeral.radix} digit alone drives "
+                f"{self.numeral.resistors_per_digit} wordlines",
             )
         if self.adc.bitlines_per_adc > self.bitlines:
             refuse(self.adc, "bitlines_per_adc", f"the tile has {self.bitlines} bitlines")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 from collections.abc import Mapping
@@ -51,8 +52,9 @@ def nearest(name: str, names: list[str]) -> str:
 
 
 def _typed(path: str, value: object, kind: object) -> Value:
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            return float(value)  # YAML 1.1 reads 1e-9, without a point, as a word
     if kind is bool and isinstance(value, bool):
         return value
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
@@ -135,10 +137,8 @@ def parse_settings(settings: list[str]) -> dict[str, Value]:
         except yaml.YAMLError as error:
             raise SpecError(f"The value in {setting!r} cannot be read.") from error
         if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a word
-            try:
+            with contextlib.suppress(ValueError):
                 value = float(value)
-            except ValueError:
-                pass
         if not isinstance(value, (bool, int, float, str)):
             raise SpecError(f"The value in {setting!r} must be a number, true, false or a word.")
         changes[path.strip()] = value

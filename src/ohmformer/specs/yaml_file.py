@@ -44,25 +44,12 @@ def from_yaml(text: str, preset: Callable[[str], ChipSpec], where: str = "the ch
     if schema != SCHEMA:
         raise SpecError(f"{where} has schema version {schema!r}: this program reads version {SCHEMA}.")
     base = tree.pop("base", None)
-    if base is not None:
-        tree = merge(to_tree(preset(str(base))), _plain_numbers(tree))
-    return build(ChipSpec, _plain_numbers(tree))
-
-
-def _plain_numbers(tree: dict[str, object]) -> dict[str, object]:
-    """YAML 1.1 reads 1e-9 (no point) as a word: make such words numbers."""
-    plain: dict[str, object] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            plain[name] = _plain_numbers(value)
-        elif isinstance(value, str) and value[:1] in "+-.0123456789":
-            try:
-                plain[name] = float(value)
-            except ValueError:
-                plain[name] = value
-        else:
-            plain[name] = value
-    return plain
+    try:
+        if base is not None:
+            tree = merge(to_tree(preset(str(base))), tree)
+        return build(ChipSpec, tree)
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from error
 
 
 def read_chip(path: str | Path, preset: Callable[[str], ChipSpec]) -> ChipSpec:

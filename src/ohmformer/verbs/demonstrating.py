@@ -44,15 +44,25 @@ def noisy(chip: ChipSpec, scale: float) -> ChipSpec:
 
 def demonstrate(
     *,
+    encoder: str = "minilm",
+    decoder: str = "smollm2",
     train: int = 2000,
     test: int = 1000,
+    window: int = 256,
+    max_tokens: int = 1024,
+    max_new_tokens: int = 24,
+    tokens: int = 128,
     seed: int = 0,
     journal: Journal | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> DemoResult:
     """Run the main job: classify, speak, estimate.
 
+    encoder, decoder: the models that classify and that write
     train, test: headlines for the head and for the test
+    window, max_tokens: of the perplexity, in tokens
+    max_new_tokens: of each generated text
+    tokens: of one sequence in the estimates
     journal:     finished parts of an interrupted run are not repeated
     """
     started = time.perf_counter()
@@ -68,11 +78,11 @@ def demonstrate(
         Setup(label="1-bit cells, 5x", chip=noisy(one_bit, 5.0)),
     ]
     classification = evaluate_head(
-        "minilm", split, setups, source=task.source, seed=seed, journal=journal, progress=progress
+        encoder, split, setups, source=task.source, seed=seed, journal=journal, progress=progress
     )
     sweep_setups = [FP32] + [Setup(label=f"2-bit cells, {x:g}x", chip=noisy(chip, x)) for x in SWEEP]
     sweep = evaluate_head(
-        "minilm",
+        encoder,
         task.split(train, max(50, test // 4), seed),
         sweep_setups,
         source=task.source,
@@ -83,22 +93,22 @@ def demonstrate(
     language = [FP32, Setup(label="ideal chip", chip=ideal(chip)), Setup(label="2-bit cells, 1x", chip=chip)]
     text = load_text("wikipedia-sample")
     perplexity = evaluate_perplexity(
-        "smollm2",
+        decoder,
         text,
         language,
-        window=256,
-        stride=128,
-        max_tokens=1024,
+        window=window,
+        stride=window // 2,
+        max_tokens=max_tokens,
         seed=seed,
         journal=journal,
         progress=progress,
     )
     generation = generate(
-        "smollm2", PROMPTS, [FP32, language[2]], max_new_tokens=24, seed=seed, progress=progress
+        decoder, PROMPTS, [FP32, language[2]], max_new_tokens=max_new_tokens, seed=seed, progress=progress
     )
     estimates = (
-        estimate("minilm", chip, batch=1, tokens=128),
-        estimate("bert-large", chip, batch=1, tokens=128),
+        estimate(encoder, chip, batch=1, tokens=tokens),
+        estimate("bert-large", chip, batch=1, tokens=tokens),
     )
     return DemoResult(
         classification=classification,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ohmformer.errors import write_atomically
 from ohmformer.specs import ChipSpec, leaves
@@ -30,6 +31,10 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((plain(item) for item in value), key=str)
+    if isinstance(value, torch.Tensor):
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
@@ -73,4 +78,6 @@ def document(kind: str, result: Any, command: list[str] | None = None) -> dict[s
 
 def write_document(path: str | Path, content: dict[str, Any]) -> Path:
     """Write a document as JSON, completely or not at all."""
-    return write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # an argument that is no UTF-8 reaches us with lone surrogates, which no encoder takes
+    return write_atomically(path, text.encode("utf-8", "backslashreplace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -280,13 +281,14 @@ def _compare(
     """Measure every setup; fp32 first, since the others are compared with it."""
     if repeat < 1:
         raise UserError(f"repeat is {repeat}: it must be at least 1.")
-    labels = [setup.label for setup in setups]
+    ordered = [setup for setup in setups if setup.chip is None] or [FP32]
+    ordered += [setup for setup in setups if setup.chip is not None]
+    labels = [setup.label for setup in ordered]
     if len(set(labels)) != len(labels):
         raise UserError(f"Two setups have the same label: {', '.join(labels)}.")
     check_finite(loaded.model)
-    journal = journal or Journal(None)
-    ordered = [setup for setup in setups if setup.chip is None] or [FP32]
-    ordered += [setup for setup in setups if setup.chip is not None]
+    journal = journal if journal is not None else Journal(None)
+    digest = _digest(loaded.model) if journal.path is not None else ""
     reference: list[bool] | None = None
     reference_metric: Metric | None = None
     scores: list[Score] = []
@@ -298,7 +300,7 @@ def _compare(
         spent = 0.0
         mode = ""
         for own_seed in seeds:
-            key = Journal.key(kind, loaded.origin, identity, setup.chip, own_seed, tuple(allow))
+            key = Journal.key(kind, loaded.origin, digest, identity, setup.chip, own_seed, tuple(allow))
             known = journal.get(key)
             if known is None:
                 known = _measure_once(loaded, setup, own_seed, allow, measure, progress)
@@ -340,6 +342,15 @@ def _compare(
         scores=tuple(scores),
         threads=torch.get_num_threads(),
     )
+
+
+def _digest(model: torch.nn.Module) -> str:
+    """Digest of every weight: other weights in the same folder are another model."""
+    found = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        found.update(name.encode())
+        found.update(memoryview(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
+    return found.hexdigest()
 
 
 def _measure_once(

@@ -28,7 +28,9 @@ class Journal:
                 ) from error
             if not isinstance(content, dict) or content.get("schema") != SCHEMA:
                 raise UserError(f"{self.path} is not a journal of schema {SCHEMA}: remove it to start anew.")
-            self._parts = dict(content["parts"])
+            if not isinstance(content.get("parts"), dict):
+                raise UserError(f"The journal {self.path} holds no parts: remove it to start anew.")
+            self._parts = content["parts"]
 
     @staticmethod
     def key(*identity: Any) -> str:
@@ -41,7 +43,8 @@ class Journal:
         return self._parts.get(key)
 
     def put(self, key: str, part: Any) -> None:
-        """Keep a finished part."""
-        self._parts[key] = plain(part)
+        """Keep a finished part of JSON values; unlike in a document, NaN and infinity stay what they are."""
+        self._parts[key] = part
         if self.path is not None:
-            write_atomically(self.path, json.dumps({"schema": SCHEMA, "parts": self._parts}) + "\n")
+            text = json.dumps({"schema": SCHEMA, "parts": self._parts}, default=plain) + "\n"
+            write_atomically(self.path, text)
