@@ -21,7 +21,7 @@ def demo(
         str, typer.Option("--out", metavar="DIR", help="Folder for report.html and report.json.")
     ] = "reports",
     train: Annotated[int, typer.Option("--train", min=2, help="Headlines the head is trained on.")] = 2000,
-    test: Annotated[int, typer.Option("--test", min=2, help="Headlines it is tested on.")] = 500,
+    test: Annotated[int, typer.Option("--test", min=2, help="Headlines it is tested on.")] = 1000,
     resume: Resume = None,
     json: Json = None,
     seed: Seed = 0,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ohmformer.devices import QUADRATURE_ERROR, confusion_matrix
 from ohmformer.reports.html import Html, join, tag
 from ohmformer.reports.numbers import MINUS, significant
-from ohmformer.specs import ChipSpec, override, preset
+from ohmformer.specs import ChipSpec, override, preset, without_noise
 
 if TYPE_CHECKING:
     from ohmformer.verbs import Score
@@ -34,10 +34,10 @@ def cells_section(scores: list[Score], heading: str, anchor: str) -> Html:
         if own in seen:
             continue
         seen.append(own)
-        matrix = confusion_matrix(chip_of(score.chip).dense.cell).tolist()
-        if all(matrix[at][at] == 1.0 for at in range(len(matrix))):
+        chip = chip_of(score.chip)
+        if chip.dense.cell == without_noise(chip).dense.cell:
             continue
-        blocks.append(_matrix(score.label, matrix))
+        blocks.append(_matrix(score.label, confusion_matrix(chip.dense.cell).tolist()))
     if not blocks:
         return Html("")
     about = (

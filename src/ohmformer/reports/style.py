@@ -56,11 +56,12 @@ table { border-collapse: collapse; font-size: .875rem; width: 100%; }
 th, td { padding: 5px 10px; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 tbody tr:last-child > * { border-bottom: 0; }
 thead th { background: var(--panel); font-weight: 600; white-space: nowrap; }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; min-width: 14ch; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td .wide { display: block; min-width: 26ch; max-width: 60ch; }
 tr.sum > * { font-weight: 700; border-top: 2px solid var(--soft); }
 .heat { width: auto; }
+.heat tbody th { min-width: 0; }
 .heat td { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 details { border: 1px solid var(--line); border-radius: 6px; margin: 8px 0; padding: 0 12px; }
 details[open] { padding-bottom: 8px; }
