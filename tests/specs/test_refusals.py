@@ -68,6 +68,8 @@ IMPOSSIBLE = [
     ("temperature_K", 0.0, "between 1 and 1000"),
     ("clock_Hz", 0.0, "above 0"),
     ("name", " ", "needs a name"),
+    ("name", "two\nlines", "printable"),
+    ("name", "a\x85b", "printable"),
 ]
 
 

@@ -110,8 +110,8 @@ class ChipSpec:
     buffer: BufferSpec
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.strip():
-            refuse(self, "name", "a chip needs a name")
+        if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable():
+            refuse(self, "name", "a chip needs a name of printable characters")
         require_between(self, 5, 180, "node_nm")
         require_positive(self, "clock_Hz")
         require_between(self, 1, 1000, "temperature_K")
