@@ -17,6 +17,7 @@ from ohmformer.workloads import (
     accuracy_interval,
     matthews_correlation,
     paired_difference,
+    perplexity_difference,
     perplexity_interval,
 )
 
@@ -151,3 +152,17 @@ def test_what_cannot_be_counted_is_refused() -> None:
         paired_difference([0, 1], [0, 1, 1])
     with pytest.raises(UserError, match="equally long"):
         matthews_correlation([0, 1], [0], generator=torch.Generator())
+
+
+def test_the_paired_perplexity_difference_cancels_what_both_share() -> None:
+    rng = np.random.default_rng(3)
+    shared = rng.gamma(2.0, 1.5, 6400)  # hard and easy tokens
+    worse = shared + 0.05 + 0.1 * rng.normal(size=6400)
+    found = perplexity_difference(shared, worse)
+    level = math.exp(shared.mean())
+    assert found.value == pytest.approx(level * (math.exp((worse - shared).mean()) - 1), rel=1e-12)
+    assert found.low < level * (math.exp(0.05) - 1) < found.high
+    # a block of 64 differs by sd 0.1 / 8 when paired; unpaired, the spread of the tokens comes on top
+    assert found.high - found.low < 0.1 * (perplexity_interval(worse).high - perplexity_interval(worse).low)
+    with pytest.raises(UserError, match="same tokens twice"):
+        perplexity_difference(shared, worse[:-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ohmformer.specs import ChipSpec, ideal, override, preset
 from ohmformer.verbs.estimating import EstimateResult, estimate
@@ -14,7 +14,8 @@ from ohmformer.verbs.journal import Journal
 from ohmformer.workloads import load_classification, load_text
 
 PROMPTS = ("The capital of France is", "A memristor is", "Once upon a time")
-SWEEP = (7.0, 9.0, 12.0)
+SWEEP = (6.0, 7.0, 8.0)
+ONE_BIT_SWEEP = (18.0, 36.0)  # 18x is what the paper states for 1-bit cells
 SCALE = "dense.cell.noise.telegraph_scale"
 
 
@@ -77,19 +78,13 @@ def demonstrate(
         Setup(label="1-bit cells, 1x", chip=one_bit),
         Setup(label="1-bit cells, 5x", chip=noisy(one_bit, 5.0)),
     ]
-    classification = evaluate_head(
-        encoder, split, setups, source=task.source, seed=seed, journal=journal, progress=progress
+    larger = [Setup(label=f"2-bit cells, {x:g}x", chip=noisy(chip, x)) for x in SWEEP]
+    larger += [Setup(label=f"1-bit cells, {x:g}x", chip=noisy(one_bit, x)) for x in ONE_BIT_SWEEP]
+    both = evaluate_head(
+        "minilm", split, setups + larger, source=task.source, seed=seed, journal=journal, progress=progress
     )
-    sweep_setups = [FP32] + [Setup(label=f"2-bit cells, {x:g}x", chip=noisy(chip, x)) for x in SWEEP]
-    sweep = evaluate_head(
-        encoder,
-        task.split(train, max(50, test // 4), seed),
-        sweep_setups,
-        source=task.source,
-        seed=seed,
-        journal=journal,
-        progress=progress,
-    )
+    classification = replace(both, scores=both.scores[: len(setups)])
+    sweep = replace(both, scores=(both.scores[0], *both.scores[len(setups) :]))
     language = [FP32, Setup(label="ideal chip", chip=ideal(chip)), Setup(label="2-bit cells, 1x", chip=chip)]
     text = load_text("wikipedia-sample")
     perplexity = evaluate_perplexity(

@@ -29,8 +29,10 @@ from ohmformer.workloads import (
     evaluate_choices,
     load_model,
     paired_difference,
-    perplexity,
+    perplexity_difference,
+    perplexity_interval,
     predict_classifier,
+    token_nll,
     train_head,
 )
 
@@ -58,7 +60,7 @@ class Score:
     values:     the metric of every repeat (another physical chip and other reads each)
     seeds:      of the repeats
     repeat_low, repeat_high: 95 % interval of the mean over repeats (Student t), None below two
-    difference: against fp32 on the same items (accuracy: paired), None for fp32 itself
+    difference: against fp32, paired on the same items, None for fp32 itself
     p_value:    exact McNemar, accuracies only
     mode:       how products were simulated, or ``torch`` for fp32
     seconds:    of deploying and running all repeats
@@ -109,7 +111,7 @@ class EvaluationResult:
         return next(score for score in self.scores if score.label == label)
 
 
-Measure = Callable[[Any, Callable[[int, int], None]], tuple[Metric, list[bool] | None]]
+Measure = Callable[[Any, Callable[[int, int], None]], tuple[Metric, list[Any]]]
 
 
 def evaluate_head(
@@ -196,8 +198,8 @@ def evaluate_perplexity(
     """Perplexity of a causal language model on running text, by a sliding window."""
     loaded = load_model(model, task="causal")
 
-    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, None]:
-        found = perplexity(
+    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[float]]:
+        found = token_nll(
             running,
             loaded.tokenizer,
             text.text,
@@ -206,7 +208,7 @@ def evaluate_perplexity(
             max_tokens=max_tokens,
             progress=step,
         )
-        return found, None
+        return perplexity_interval(found), found.tolist()
 
     return _compare(
         loaded,
@@ -289,13 +291,12 @@ def _compare(
     check_finite(loaded.model)
     journal = journal if journal is not None else Journal(None)
     digest = _digest(loaded.model) if journal.path is not None else ""
-    reference: list[bool] | None = None
-    reference_metric: Metric | None = None
+    reference: list[Any] | None = None
     scores: list[Score] = []
     for setup in ordered:
         started = time.perf_counter()
         metrics: list[Metric] = []
-        flags: list[bool] | None = None
+        items: list[Any] = []
         seeds = [seed + index for index in range(repeat if setup.chip is not None else 1)]
         spent = 0.0
         mode = ""
@@ -309,10 +310,10 @@ def _compare(
                 spent += known["seconds"]
             mode = str(known["mode"])
             metrics.append(Metric(**known["metric"]))
-            flags = known["correct"] if flags is None else flags
+            items = items or known["items"]
+        difference, p_value = _difference(kind, items, reference)
         if setup.chip is None:
-            reference, reference_metric = flags, metrics[0]
-        difference, p_value = _difference(setup, metrics[0], flags, reference, reference_metric)
+            reference = items
         low, high = _over_repeats([metric.value for metric in metrics])
         scores.append(
             Score(
@@ -372,7 +373,7 @@ def _measure_once(
     else:
         running = deploy(loaded.model, setup.chip, seed=seed, allow=allow)
         mode = on_chip(running).mode
-    metric, correct = measure(running, step)
+    metric, items = measure(running, step)
     return {
         "metric": {
             "name": metric.name,
@@ -382,37 +383,22 @@ def _measure_once(
             "n": metric.n,
             "method": metric.method,
         },
-        "correct": correct,
+        "items": items,
         "mode": mode,
         "seconds": time.perf_counter() - started,
     }
 
 
 def _difference(
-    setup: Setup,
-    metric: Metric,
-    flags: list[bool] | None,
-    reference: list[bool] | None,
-    reference_metric: Metric | None,
+    kind: Kind, items: list[Any], reference: list[Any] | None
 ) -> tuple[Metric | None, float | None]:
-    """Against fp32: paired where single items are right or wrong, else the plain difference."""
-    if setup.chip is None or reference_metric is None:
+    """Against fp32 on the same items: answers right or wrong, or likelihoods of tokens."""
+    if reference is None:
         return None, None
-    if flags is not None and reference is not None:
-        paired = paired_difference(reference, flags)
-        return paired.difference, paired.p_value
-    change = metric.value - reference_metric.value
-    return (
-        Metric(
-            name=f"{metric.name} difference",
-            value=change,
-            low=metric.low - reference_metric.high,
-            high=metric.high - reference_metric.low,
-            n=metric.n,
-            method="difference of the two values; its ends combine the ends of both intervals",
-        ),
-        None,
-    )
+    if kind == "perplexity":
+        return perplexity_difference(reference, items), None
+    paired = paired_difference(reference, items)
+    return paired.difference, paired.p_value
 
 
 def _over_repeats(values: list[float]) -> tuple[float | None, float | None]:

@@ -17,6 +17,7 @@ from ohmformer.workloads.language import (
     generate_text,
     perplexity,
     score_choices,
+    token_nll,
 )
 from ohmformer.workloads.language_tasks import (
     ChoiceQuestion,
@@ -31,6 +32,7 @@ from ohmformer.workloads.metrics import (
     accuracy_interval,
     matthews_correlation,
     paired_difference,
+    perplexity_difference,
     perplexity_interval,
 )
 from ohmformer.workloads.models import (
@@ -74,10 +76,12 @@ __all__ = [
     "matthews_correlation",
     "paired_difference",
     "perplexity",
+    "perplexity_difference",
     "perplexity_interval",
     "predict_classifier",
     "predict_with_head",
     "score_choices",
     "sequence_limit",
+    "token_nll",
     "train_head",
 ]

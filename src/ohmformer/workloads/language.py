@@ -19,7 +19,15 @@ from ohmformer.workloads.metrics import Metric, accuracy_interval, perplexity_in
 from ohmformer.workloads.models import sequence_limit
 from ohmformer.workloads.quiet import quiet_transformers
 
-__all__ = ["ChoiceResult", "Normalise", "evaluate_choices", "generate_text", "perplexity", "score_choices"]
+__all__ = [
+    "ChoiceResult",
+    "Normalise",
+    "evaluate_choices",
+    "generate_text",
+    "perplexity",
+    "score_choices",
+    "token_nll",
+]
 
 Normalise = Literal["none", "bytes", "tokens"]
 
@@ -48,11 +56,37 @@ def perplexity(
     block_tokens: int = 64,
     progress: Progress | None = None,
 ) -> Metric:
-    """exp of the mean negative log likelihood per token, every token but the first scored once.
+    """exp of the mean of ``token_nll``, with the interval of ``perplexity_interval``."""
+    nll = token_nll(
+        model,
+        tokenizer,
+        text,
+        window=window,
+        stride=stride,
+        max_tokens=max_tokens,
+        least=2 * block_tokens,
+        progress=progress,
+    )
+    return perplexity_interval(nll, block_tokens=block_tokens)
+
+
+def token_nll(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    *,
+    window: int = 512,
+    stride: int = 256,
+    max_tokens: int | None = None,
+    least: int = 2 * 64,
+    progress: Progress | None = None,
+) -> NDArray[np.float64]:
+    """Negative log likelihood of every token but the first, nat, each scored once.
 
     Windows of ``window`` tokens start every ``stride`` tokens; each scores what the one before did not,
     so that after the first window a token sees between window - stride and window - 1 tokens before it.
-    ``max_tokens`` takes the beginning of the text only. Interval: ``perplexity_interval``.
+    ``max_tokens`` takes the beginning of the text only; a text with fewer than ``least`` tokens to score
+    is refused.
     """
     limit = sequence_limit(model, tokenizer)
     if not 2 <= window <= limit:
@@ -60,10 +94,9 @@ def perplexity(
     if not 1 <= stride < window:
         raise UserError(f"The stride must lie in 1 ... {window - 1} (below the window); got {stride}.")
     ids: list[int] = tokenizer(text, verbose=False)["input_ids"][:max_tokens]
-    if len(ids) < 2 * block_tokens + 1:
+    if len(ids) < least + 1:
         raise UserError(
-            f"The text has {len(ids)} tokens; a perplexity with its interval needs "
-            f"at least {2 * block_tokens + 1}."
+            f"The text has {len(ids)} tokens; a perplexity with its interval needs at least {least + 1}."
         )
     parts: list[Tensor] = []
     end_before = 1
@@ -79,7 +112,8 @@ def perplexity(
     nll = torch.cat(parts)
     if not bool(torch.isfinite(nll).all()):
         raise UserError("The model gives probabilities that are not finite, so it has no perplexity.")
-    return perplexity_interval(nll.numpy(), block_tokens=block_tokens)
+    scored: NDArray[np.float64] = nll.double().numpy()
+    return scored
 
 
 def score_choices(

@@ -18,6 +18,7 @@ __all__ = [
     "accuracy_interval",
     "matthews_correlation",
     "paired_difference",
+    "perplexity_difference",
     "perplexity_interval",
 ]
 
@@ -149,6 +150,28 @@ def perplexity_interval(token_nll: ArrayLike, *, block_tokens: int = 64) -> Metr
         high=_exp(mean + margin),
         n=nll.size,
         method=f"delta method on the log, {blocks} blocks of {block_tokens} tokens",
+    )
+
+
+def perplexity_difference(nll_a: ArrayLike, nll_b: ArrayLike, *, block_tokens: int = 64) -> Metric:
+    """Perplexity of b minus that of a on the same tokens, with an interval from the paired difference.
+
+    The mean difference d of the token likelihoods and its standard error come from blocks, as in
+    ``perplexity_interval``; the difference is ppl_a (exp(d) - 1), its ends those of d +- t s. What both have
+    in common (hard and easy passages) cancels; ppl_a is taken as known.
+    """
+    a, b = np.asarray(nll_a, dtype=np.float64), np.asarray(nll_b, dtype=np.float64)
+    if a.shape != b.shape:
+        raise UserError(f"A paired difference needs the same tokens twice; got {a.shape} and {b.shape}.")
+    ratio = perplexity_interval(b - a, block_tokens=block_tokens)  # exp of the mean difference
+    level = _exp(float(a.mean()))
+    return Metric(
+        name="perplexity difference",
+        value=level * (ratio.value - 1),
+        low=level * (ratio.low - 1),
+        high=level * (ratio.high - 1),
+        n=ratio.n,
+        method=f"paired by token; {ratio.method}",
     )
 
 
