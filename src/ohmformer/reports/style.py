@@ -59,7 +59,8 @@ thead th { background: var(--panel); font-weight: 600; white-space: nowrap; }
 tbody th { font-weight: 500; min-width: 14ch; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td .wide { display: block; min-width: 26ch; max-width: 60ch; }
-tr.sum > * { font-weight: 700; border-top: 2px solid var(--soft); }
+.terms tbody tr:nth-child(odd) > * { border-bottom: 0; padding-bottom: 1px; font-weight: 600; }
+.terms td.why { color: var(--soft); padding-top: 0; min-width: 34rem; }
 .heat { width: auto; }
 .heat tbody th { min-width: 0; }
 .heat td { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ohmformer.reports.html import Html, details, join, table, tag
+from ohmformer.reports.html import Html, details, join, tag
 from ohmformer.reports.numbers import area, count, interval, percent, quantity
 
 if TYPE_CHECKING:
@@ -85,30 +85,53 @@ def _table(
     label: str,
 ) -> Html:
     whole = sum(term.total for term in terms)
-    rows = []
+    headings = ["component", "of what", "count", "each", "total", "share"]
+    headings += ["low … high"] if ends else []
+    body: list[Html] = []
     for term in sorted(terms, key=lambda term: -term.total):
-        row: list[object] = [
-            term.component,
-            term.quantity,
+        numbers = [
             count(term.count),
             _text(part, term.unit_value),
             _text(part, term.total),
             percent(term.total / whole) if whole else "n/a",
         ]
         if ends:
-            both = [end.get(_key(term)) for end in ends]
-            row.append(
-                interval(*(_text(part, value) for value in both if value is not None))
-                if None not in both
-                else "does not apply at the ends"
+            numbers.append(_range(part, [end.get(_key(term)) for end in ends]))
+        body.append(
+            tag(
+                "tr",
+                tag("th", term.component, scope="row"),
+                tag("td", term.quantity),
+                *(tag("td", number, class_="number") for number in numbers),
             )
-        row += [
-            tag("span", term.formula, class_="wide"),
-            join((hardware.link(fields, path) for path in term.fields), ", "),
-            tag("span", f"{term.source.kind}: {term.source.text}", class_="wide"),
-        ]
-        rows.append(row)
-    headings = ["component", "of what", "count", "each", "total", "share"]
-    headings += ["low … high"] if ends else []
-    headings += ["formula of the count", "fields of the chip", "source of the unit value"]
-    return table(headings, rows, right=tuple(range(2, 7 if ends else 6)), label=label)
+        )
+        why = tag(
+            "td",
+            tag("b", "count: "),
+            tag("span", term.formula),
+            tag("b", " · fields: "),
+            join((hardware.link(fields, path) for path in term.fields), ", ") or "none",
+            tag("b", " · value of each: "),
+            tag("span", f"{term.source.kind}: {term.source.text}"),
+            colspan=len(headings),
+            class_="why",
+        )
+        body.append(tag("tr", why))
+    head = tag(
+        "tr",
+        *(
+            tag("th", heading, scope="col", class_="number" if at > 1 else None)
+            for at, heading in enumerate(headings)
+        ),
+    )
+    grid = tag("table", tag("thead", head), tag("tbody", *body), class_="terms")
+    return tag("div", grid, class_="scroll", tabindex="0", role="region", aria_label=label)
+
+
+def _range(part: str, values: list[float | None]) -> str:
+    """The totals at the ends of the unit values; a step may be bound by another resource there."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "other at the ends"
+    texts = [_text(part, value) for value in known]
+    return interval(*texts) if texts[0] != texts[1] else "as typical"
