@@ -31,10 +31,11 @@ def digit_serial_product(
     rows, inner = streamed.shape[-2:]
     columns = resident.shape[-1]
     if resident.ndim == 2:
-        result = _matrix(streamed.reshape(-1, inner), resident, tile, streamed_bits, resident_bits, generator)
+        flat = streamed.reshape(batch.numel() * rows, inner)
+        result = _matrix(flat, resident, tile, streamed_bits, resident_bits, generator)
         return result.reshape(*batch, rows, columns)
-    left = streamed.expand(*batch, rows, inner).reshape(-1, rows, inner)
-    right = resident.expand(*batch, inner, columns).reshape(-1, inner, columns)
+    left = streamed.expand(*batch, rows, inner).reshape(batch.numel(), rows, inner)
+    right = resident.expand(*batch, inner, columns).reshape(batch.numel(), inner, columns)
     if not len(left):
         return streamed.new_zeros(*batch, rows, columns)
     parts = [

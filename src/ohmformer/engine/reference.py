@@ -35,8 +35,9 @@ class ReferenceEngine:
         """See ``ProductEngine.product``."""
         shape = product_shape(streamed, resident)
         rows, inner, columns = shape[-2], streamed.shape[-1], shape[-1]
-        left = streamed.expand(*shape[:-2], rows, inner).reshape(-1, rows, inner).to(torch.int64)
-        right = resident.expand(*shape[:-2], inner, columns).reshape(-1, inner, columns).to(torch.int64)
+        count = shape[:-2].numel()
+        left = streamed.expand(*shape[:-2], rows, inner).reshape(count, rows, inner).to(torch.int64)
+        right = resident.expand(*shape[:-2], inner, columns).reshape(count, inner, columns).to(torch.int64)
         parts = [
             compute(
                 a, b, self.tile, streamed_bits, resident_bits, generator=generator, mismatch=self.mismatch
