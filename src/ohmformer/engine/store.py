@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -30,10 +30,10 @@ GRID = torch.arange(0, 9.0, 0.01, dtype=torch.float64)  # standardised programmi
 
 
 def _class_ceilings() -> tuple[float, ...]:
-    """Largest misread probability of each class, a factor of 8 apart; the last class is unbounded."""
+    """Largest misread probability of each class, a factor of 64 apart; the last class is unbounded."""
     ceilings = [CERTAIN]
-    while ceilings[-1] / 8 > NEGLIGIBLE:
-        ceilings.append(ceilings[-1] / 8)
+    while ceilings[-1] / 64 > NEGLIGIBLE:
+        ceilings.append(ceilings[-1] / 64)
     return (*reversed(ceilings), 1.0)
 
 
@@ -206,17 +206,19 @@ class StoredTensor:
         edges = _class_edges(cell)
         tails = 0.5 * torch.special.erfc(edges[:, :, 0] / math.sqrt(2))  # [symbol, side]
         found, symbol = self._draw_places(tails.sum(-1), generator)
-        deviation = _draw_deviations(tails, symbol, generator)
-        kind = torch.zeros(len(found), dtype=torch.uint8)
-        size = deviation.abs()
-        own_edges = edges.float()
-        side = (deviation > 0).long()
-        row = symbol.long() * 2 + side
-        for index in range(1, len(CEILINGS)):
-            kind += size > own_edges[:, :, index].reshape(-1)[row]
-        nominal = level_conductances(cell).float()[symbol.long()]
+        kind = torch.empty(len(found), dtype=torch.uint8)
+        conductance = torch.empty(len(found), dtype=torch.float32)
         sd = cell.noise.programming_noise * (cell.g_max_S - cell.g_min_S)
-        conductance = (nominal + deviation * sd).clamp_min_(0.0)
+        for value, nominal in enumerate(level_conductances(cell).tolist()):
+            chosen = (symbol == value).nonzero().squeeze(-1)
+            for start in range(0, len(chosen), BLOCK):
+                part = chosen[start : start + BLOCK]
+                deviation = _draw_deviations(tails[value], len(part), generator)
+                own = torch.zeros(len(part), dtype=torch.uint8)
+                for below, above in edges[value, :, 1:].T.tolist():
+                    own += (deviation < -below) | (deviation > above)
+                kind[part] = own
+                conductance[part] = deviation.mul_(sd).add_(nominal).clamp_min_(0.0)
         return self._with_stuck(found, symbol, conductance, kind, generator)
 
     def _draw_places(self, share: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -271,9 +273,9 @@ class StoredTensor:
             conductance = torch.cat((conductance[keep], level.float()))
             last = torch.full((len(stuck),), len(CEILINGS) - 1, dtype=torch.uint8)
             kind = torch.cat((kind[keep], last))
-        order = torch.argsort(kind, stable=True)
-        counts = torch.bincount(kind, minlength=len(CEILINGS))
-        bounds = (0, *(int(n) for n in counts.cumsum(0)))
+        members = [(kind == index).nonzero().squeeze(-1) for index in range(len(CEILINGS))]
+        bounds = (0, *accumulate(len(own) for own in members))
+        order = torch.cat(members)
         return MarginalCells.of(found[order], symbol[order], conductance[order], bounds, self._cell)
 
     def read(self, generator: torch.Generator, rows: Tensor | None = None) -> Misreads | None:
@@ -356,21 +358,17 @@ class StoredTensor:
         return place[keep], torch.multinomial(wrong[keep], 1, generator=generator).squeeze(-1)
 
 
-def _draw_deviations(tails: Tensor, symbol: Tensor, generator: torch.Generator) -> Tensor:
-    """Standardised programming deviations outside the safe interval of each symbol, float32.
+def _draw_deviations(tails: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Standardised programming deviations outside the safe interval of one symbol, [count], float32.
 
-    tails: [symbol, side] probability mass of a standard normal beyond the safe interval.
+    tails: [side] probability mass of a standard normal below and above the safe interval.
     """
-    kind = symbol.long()
-    total = tails.sum(-1)
-    result = torch.empty(len(kind), dtype=torch.float32)
-    for start in range(0, len(kind), BLOCK):
-        part = slice(start, start + BLOCK)
-        mass = torch.rand(len(kind[part]), generator=generator, dtype=torch.float64) * total[kind[part]]
-        low = tails[kind[part], 0]
-        below = mass < low
-        # the mass beyond the deviation, kept in the tail, where the inverse normal is accurate
-        beyond = torch.where(below, mass, total[kind[part]] - mass).clamp_min(1e-300)
-        deviation = torch.special.ndtri(beyond)
-        result[part] = torch.where(below, deviation, -deviation).float()
-    return result
+    low, total = float(tails[0]), float(tails.sum())
+    if total == 1.0:  # no interval is safe
+        return torch.randn(count, generator=generator)
+    mass = torch.rand(count, generator=generator, dtype=torch.float64).mul_(total)
+    below = mass < low
+    # the mass beyond the deviation, kept in the tail, where the inverse normal is accurate
+    beyond = torch.where(below, mass, total - mass).clamp_min_(1e-300)
+    deviation = torch.special.ndtri(beyond).float()
+    return torch.where(below, deviation, -deviation)
