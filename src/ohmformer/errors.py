@@ -29,6 +29,8 @@ def replace_atomically(path: str | os.PathLike[str], write: Callable[[Path], obj
     target = Path(path)
     if target.is_dir():
         raise UserError(f"Cannot write {target}: it is a folder; give the path of a file.")
+    if target.exists() and not target.is_file():
+        raise UserError(f"Cannot write {target}: it is not an ordinary file.")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     except OSError as error:

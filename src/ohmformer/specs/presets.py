@@ -9,7 +9,7 @@ from ohmformer.specs.chip import BufferSpec, ChipSpec, FunctionUnitSpec, Precisi
 from ohmformer.specs.dense import CellNoiseSpec, DenseCellSpec, DenseSpec
 from ohmformer.specs.source import Source
 from ohmformer.specs.tile import AdcSpec, NumeralSpec, ResistorSpec, TileSpec
-from ohmformer.specs.tree import Value, leaves, override
+from ohmformer.specs.tree import NOISE_OFF, Value, leaves, override
 from ohmformer.units import GIGA, KILO, MEGA, MICRO, MILLI, NANO, PICO
 
 PAPER = "arXiv 2410.15977 (Wang et al., IEEE TPAMI 2024)"
@@ -310,7 +310,11 @@ def sources_of(chip: ChipSpec) -> dict[str, Source]:
         return {path: Source("ours", "given by the user's chip file") for path in leaves(chip)}
     origin, found = leaves(preset(chip.name)), sources(chip.name)
     changed = Source("ours", "set by the user for this run")
-    return {path: found[path] if value == origin[path] else changed for path, value in leaves(chip).items()}
+    off = Source("ours", "switched off: the ideal or noiseless copy of the chip")
+    return {
+        path: found[path] if value == origin[path] else off if NOISE_OFF.get(path) == value else changed
+        for path, value in leaves(chip).items()
+    }
 
 
 def _known(name: str) -> None:
