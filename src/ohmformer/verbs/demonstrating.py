@@ -81,7 +81,7 @@ def demonstrate(
     larger = [Setup(label=f"2-bit cells, {x:g}x", chip=noisy(chip, x)) for x in SWEEP]
     larger += [Setup(label=f"1-bit cells, {x:g}x", chip=noisy(one_bit, x)) for x in ONE_BIT_SWEEP]
     both = evaluate_head(
-        "minilm", split, setups + larger, source=task.source, seed=seed, journal=journal, progress=progress
+        encoder, split, setups + larger, source=task.source, seed=seed, journal=journal, progress=progress
     )
     classification = replace(both, scores=both.scores[: len(setups)])
     sweep = replace(both, scores=(both.scores[0], *both.scores[len(setups) :]))
@@ -147,7 +147,7 @@ def _points(value: float) -> str:
 
 
 def cost_sentence(found: EstimateResult) -> str:
-    """What the costs say, against plain digital logic and the best other alternative."""
+    """What the costs say, against plain digital logic and against the paper where it made the same claim."""
     own = found.comparison.chip["typical"]
     low, high = found.comparison.chip["low"], found.comparison.chip["high"]
     plain = found.comparison.baseline("digital_mac_dense")
@@ -156,7 +156,7 @@ def cost_sentence(found: EstimateResult) -> str:
     claims = {row.claim.name: row for row in found.comparison.claims}
     claim = claims.get("adp_chip")
     stated = ""
-    if claim is not None:
+    if claim is not None and claim.comparable:
         stated = (
             f" (the paper states {claim.claim.value:g} mm²·s: "
             + ("within our interval" if claim.within else "outside our interval")
