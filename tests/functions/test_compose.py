@@ -146,3 +146,11 @@ def test_activations_are_those_of_the_unit(make_unit):
     assert torch.equal(functions.gelu(x, unit), functions.evaluate("gelu", x, unit))
     assert torch.equal(functions.gelu(x, unit, approximate=True), functions.evaluate("gelu_tanh", x, unit))
     assert torch.equal(functions.silu(x, unit), functions.evaluate("silu", x, unit))
+
+
+def test_lossy_sums_below_what_is_possible_are_cut_off(make_unit):
+    lossy = LinearSubOps(row_sum=lambda x: -x.sum(-1), row_dot=lambda x: -x.square().sum(-1))
+    unit, x = make_unit(), rows(4, 16)
+    assert bool(functions.softmax(x, unit, lossy).isfinite().all())
+    assert bool(functions.layer_norm(x, None, None, 1e-5, unit, lossy).isfinite().all())
+    assert bool(functions.rms_norm(x, None, 1e-5, unit, lossy).isfinite().all())

@@ -46,7 +46,8 @@ def softmax(scores: Tensor, unit: FunctionUnitSpec, linear: LinearSubOps) -> Ten
     """
     largest = scores.amax(-1, keepdim=True)
     exponentials = evaluate("exp", scores - largest, unit)
-    share = evaluate("reciprocal", linear.row_sum(exponentials), unit)
+    # the largest exponential is 1: a sum below it comes from lossy converters and is cut off
+    share = evaluate("reciprocal", linear.row_sum(exponentials).clamp_min(1.0), unit)
     return exponentials.mul_(share.unsqueeze(-1))
 
 
@@ -64,11 +65,12 @@ def layer_norm(
 
     x:            [..., n]
     weight, bias: [n] or None
-    Error:        relative error of rsqrt on y - bias, with exact linear sub-operations.
+    Error:        relative error of rsqrt on y - bias, with exact linear sub-operations; c . c below 0 (lossy
+                  converters) counts as 0.
     """
     count = x.shape[-1]
     centred = x - (linear.row_sum(x) / count).unsqueeze(-1)
-    scale = evaluate("rsqrt", linear.row_dot(centred) / count + eps, unit)
+    scale = evaluate("rsqrt", linear.row_dot(centred).clamp_min(0.0) / count + eps, unit)
     return _scale_and_shift(centred.mul_(scale.unsqueeze(-1)), weight, bias)
 
 
@@ -83,7 +85,7 @@ def rms_norm(
     weight: [n], the effective one (a model that stores w and means 1 + w passes 1 + w), or None
     Error:  relative error of rsqrt, with an exact row_dot.
     """
-    scale = evaluate("rsqrt", linear.row_dot(x) / x.shape[-1] + eps, unit)
+    scale = evaluate("rsqrt", linear.row_dot(x).clamp_min(0.0) / x.shape[-1] + eps, unit)
     return _scale_and_shift(x * scale.unsqueeze(-1), weight, None)
 
 

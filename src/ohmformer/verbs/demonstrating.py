@@ -13,7 +13,7 @@ from ohmformer.verbs.generating import GenerationResult, generate
 from ohmformer.verbs.journal import Journal
 from ohmformer.workloads import load_classification, load_text
 
-PROMPTS = ("The capital of France is", "A memristor is", "Once upon a time")
+PROMPTS = ("The capital of France is", "Once upon a time")
 SWEEP = (6.0, 7.0, 8.0)
 ONE_BIT_SWEEP = (18.0, 36.0)  # 18x is what the paper states for 1-bit cells
 SCALE = "dense.cell.noise.telegraph_scale"
@@ -143,7 +143,7 @@ def accuracy_sentence(found: EvaluationResult, sweep: EvaluationResult) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.1f} points"
+    return f"{100 * value:+.1f} points".replace("-", "−")
 
 
 def cost_sentence(found: EstimateResult) -> str:
