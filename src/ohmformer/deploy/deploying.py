@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ohmformer.deploy.constants import floats_in, is_constant, mark_constant
 from ohmformer.deploy.coverage import Coverage, CoverageRow
-from ohmformer.deploy.interception import ChipMode, ProductAudit, mark_constant
+from ohmformer.deploy.interception import ChipAudit, ChipMode
 from ohmformer.deploy.norms import RmsNormForm, is_rotary_table, rms_norm_form
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.state import ATTRIBUTE, OnChip
 from ohmformer.deploy.storage import store_parameters
-from ohmformer.deploy.tracing import checking_inputs, named_modules_running
+from ohmformer.deploy.tracing import checking_inputs, named_modules_running, run_on_shapes
 from ohmformer.engine import FastEngine, ProductEngine
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec
@@ -53,13 +54,17 @@ def deploy(
         raise UserError(f"deploy needs a model, not a {type(model).__name__}.")
     if isinstance(getattr(model, ATTRIBUTE, None), OnChip):
         raise UserError("This model is deployed already: deploy the original model on the other chip.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UserError(f"seed is {seed!r}: it must be a whole number of at least 0.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
+        raise UserError(f"seed is {seed!r}: it must be a whole number from 0 to 2^63 - 1.")
+    if not isinstance(chip, ChipSpec):
+        raise UserError(f"deploy needs a chip, such as ohmformer.chips.wang2024(), not {chip!r}.")
+    allow = (allow,) if isinstance(allow, str) else tuple(allow)
     deployed = copy.deepcopy(model).eval()
     if not any(parameter.is_meta for parameter in deployed.parameters()):
         deployed = deployed.float()
     if isinstance(deployed, PreTrainedModel):
         deployed.set_attn_implementation("eager")
+        deployed.set_experts_implementation("eager")
     runtime = Runtime(chip, engine or FastEngine(chip.tile), seed)
     runtime.parameters = store_parameters(deployed, chip, torch.Generator().manual_seed(seed))
     return install(deployed, runtime, allow, check)
@@ -76,9 +81,7 @@ def install(deployed: Model, runtime: Runtime, allow: Collection[str], check: bo
             _wrap_rms_norm(module, form, runtime, mode)
         elif is_rotary_table(module):
             _wrap_rotary(module, runtime, mode)
-    for module in deployed.modules():
-        if module is deployed or isinstance(module, PreTrainedModel):
-            _wrap_forward(module, runtime, mode)
+        _wrap_forward(module, runtime, mode)
     state = OnChip(runtime, mode)
     setattr(deployed, ATTRIBUTE, state)
     if check:
@@ -99,34 +102,46 @@ def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
             raise UserError("A deployed model is for inference: call eval() before using it.")
         mode.active = True
         runtime.start_run()
+        masks = {key: mark_constant(_alias(value)) for key, value in kwargs.items() if "mask" in key}
         try:
-            with torch.no_grad(), mode:
-                return original(*args, **kwargs)
+            with torch.no_grad(), torch.autocast("cpu", enabled=False), mode:
+                return original(*args, **{**kwargs, **masks})
         finally:
             mode.active = False
 
     module.forward = forward
 
 
+def _alias(value: Any) -> Any:
+    """Another tensor on the same memory, so that a mark on it stays inside the run."""
+    return value.detach() if isinstance(value, Tensor) else value
+
+
 def _wrap_rms_norm(module: nn.Module, form: RmsNormForm, runtime: Runtime, mode: ChipMode) -> None:
-    original = module.forward
+    original: Callable[..., Any] = module.forward
 
     @functools.wraps(original)
-    def forward(x: Tensor) -> Tensor:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        given = (*args, *kwargs.values())
+        if len(given) != 1 or is_constant(given[0]):
+            return original(*args, **kwargs)
         weight = module._parameters.get("weight")
         with mode.region():
-            return runtime.rms_norm(x, weight, form.eps, form.offset)
+            return runtime.rms_norm(given[0], weight, form.eps, form.offset)
 
     module.forward = forward
 
 
 def _wrap_rotary(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
+    """Cosines and sines that depend on positions alone are read from the dense crossbar."""
     original: Callable[..., Any] = module.forward
 
     @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
+        made = original(*args, **kwargs)
+        if not all(is_constant(part) for part in floats_in(made, [])):
+            return made
         with mode.region():
-            made = original(*args, **kwargs)
             if isinstance(made, tuple):
                 return mark_constant(tuple(runtime.table(part) for part in made))
             return mark_constant(runtime.table(made))
@@ -138,9 +153,9 @@ def _checked(deployed: nn.Module, runtime: Runtime, mode: ChipMode) -> tuple[Cov
     """Run once on a short input (and one cached step for decoders); the coverage table."""
     runtime.coverage = Coverage()
     try:
-        with named_modules_running(deployed, runtime), ProductAudit(mode), torch.no_grad():
+        with named_modules_running(deployed, runtime), ChipAudit(mode), torch.no_grad():
             for inputs in checking_inputs(deployed):
-                deployed(**inputs)
+                run_on_shapes(deployed, inputs)
         return runtime.coverage.rows()
     finally:
         runtime.coverage = None

@@ -11,42 +11,16 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ohmformer.deploy.constants import floats_in, is_constant, mark_constant, mark_data
 from ohmformer.deploy.coverage import CONTROL, HOST, MOVEMENT
-from ohmformer.deploy.operations import (
-    PRODUCT_KERNELS,
-    name_of,
-    refuse_training_dropout,
-    rule_for,
-    unknown,
-)
-from ohmformer.deploy.runtime import Runtime
+from ohmformer.deploy.names import QUESTIONS, SHAPE_NAMES, name_of, writes_into_first
+from ohmformer.deploy.operations import rule_for
+from ohmformer.deploy.refusals import refuse_training_dropout, unknown
+from ohmformer.deploy.runtime import BLOCK, Runtime
+from ohmformer.errors import UserError
 
-CONSTANT = "_ohmformer_constant"
-WRITES_INTO_FIRST = frozenset(
-    ("setitem", "copy", "index_put", "index_copy", "scatter", "masked_scatter", "set")
-)
-
-
-def mark_constant(value: Any) -> Any:
-    """Mark the tensors in ``value`` as independent of the data (made from addresses and buffers alone)."""
-    if isinstance(value, Tensor):
-        if value.is_floating_point():
-            setattr(value, CONSTANT, True)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            mark_constant(item)
-    return value
-
-
-def _floats(value: Any, found: list[Tensor]) -> list[Tensor]:
-    """The floating-point tensors among nested arguments."""
-    if isinstance(value, Tensor):
-        if value.is_floating_point() or value.is_complex():
-            found.append(value)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            _floats(item, found)
-    return found
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
 
 
 class ChipMode(TorchFunctionMode):
@@ -54,7 +28,7 @@ class ChipMode(TorchFunctionMode):
 
     Functions without a floating-point tensor that depends on the data are control (addresses, masks,
     tables of positions) and run on the host; what they make is known as constant. Everything else needs
-    a rule or a place in the lists of ``operations``.
+    a rule or a place in the lists of ``names``.
     """
 
     def __init__(self, runtime: Runtime, allow: Collection[str]) -> None:
@@ -75,48 +49,116 @@ class ChipMode(TorchFunctionMode):
             self.inside -= 1
 
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        self, func: Callable[..., Any], types: Any, args: Arguments = (), kwargs: Keywords | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        name = name_of(func)
-        floats = _floats(args, [])
-        if kwargs:
-            _floats(tuple(kwargs.values()), floats)
+        kwargs = dict(kwargs or {})
+        if not args and "input" in kwargs:
+            args = (kwargs.pop("input"),)
         self.inside += 1
         try:
-            if all(getattr(tensor, CONSTANT, False) for tensor in floats):
-                if floats and name not in ("get", "size", "dim"):
-                    self.runtime.note("constants and addresses", CONTROL, "independent of the data")
-                return mark_constant(func(*args, **kwargs))
-            if name in WRITES_INTO_FIRST and args and getattr(args[0], CONSTANT, False):
-                setattr(args[0], CONSTANT, False)
-            if name in self.allow:
-                self.runtime.note(name, HOST, "allowed by the user")
-                return func(*args, **kwargs)
-            rule, place = rule_for(name)
-            if rule is not None:
-                return rule(self.runtime, func, args, kwargs)
-            if not place:
-                raise unknown(self.runtime, name)
-            refuse_training_dropout(name, args, kwargs)
-            if name not in ("get", "set", "size", "dim"):
-                moving = place == MOVEMENT
-                self.runtime.note(
-                    "moving and shaping tensors" if moving else "masks and comparisons",
-                    place,
-                    "no arithmetic" if moving else "mask logic beside the crossbars",
-                )
-            return func(*args, **kwargs)
+            return self._send(func, name_of(func), args, kwargs)
         finally:
             self.inside -= 1
 
+    def _send(self, func: Callable[..., Any], name: str, args: Arguments, kwargs: Keywords) -> Any:
+        floats = floats_in(kwargs, floats_in(args, []))
+        if all(is_constant(tensor) for tensor in floats):
+            if floats and name not in QUESTIONS:
+                self.runtime.note("constants and addresses", CONTROL, "no arithmetic on activations")
+            return mark_constant(func(*args, **kwargs))
+        if kwargs.get("out") is not None:
+            raise unknown(self.runtime, f"{name} with out=")
+        target = args[0] if writes_into_first(func, args, kwargs) and isinstance(args[0], Tensor) else None
+        if target is not None and self.runtime.block_of(target) is not None:
+            raise UserError(
+                f"The operation {name} writes into a stored weight: weights are fixed on the chip."
+            )
+        result = self._executed(func, name, args, kwargs, floats)
+        if target is None:
+            return result
+        mark_data(target)
+        if isinstance(result, Tensor) and result is not target:
+            target.copy_(result)
+            return target
+        return result
 
-class ProductAudit(TorchDispatchMode):
-    """Refuses a product that reaches torch's kernels without having gone through the chip."""
+    def _executed(
+        self, func: Callable[..., Any], name: str, args: Arguments, kwargs: Keywords, floats: list[Tensor]
+    ) -> Any:
+        if name in self.allow:
+            self.runtime.note(name, HOST, "allowed by the user")
+            return func(*self._read(args, None), **self._read(kwargs, None))
+        rule, place = rule_for(name)
+        if rule is not None:
+            return rule(self.runtime, func, args, kwargs)
+        if not place:
+            raise unknown(self.runtime, name)
+        refuse_training_dropout(name, args, kwargs)
+        if kwargs.get("accumulate") or kwargs.get("reduce") or (name == "index_put" and len(args) > 3):
+            raise unknown(self.runtime, f"{name} that accumulates")
+        result = self._moved(func, name, args, kwargs, floats)
+        if place == MOVEMENT:
+            self._refuse_conversion(name, result, floats)
+        if name not in QUESTIONS:
+            moving = place == MOVEMENT
+            self.runtime.note(
+                "moving and shaping tensors" if moving else "masks and comparisons",
+                place,
+                "no arithmetic" if moving else "mask logic beside the crossbars",
+            )
+        return result
+
+    def _moved(
+        self, func: Callable[..., Any], name: str, args: Arguments, kwargs: Keywords, floats: list[Tensor]
+    ) -> Any:
+        """Movement and control; a stored parameter is read from the dense crossbar on its way."""
+        result = func(*args, **kwargs)
+        stored = [tensor for tensor in floats if self.runtime.block_of(tensor) is not None]
+        made = [
+            t for t in (result if isinstance(result, (tuple, list)) else (result,)) if isinstance(t, Tensor)
+        ]
+        if not stored or not made or name in SHAPE_NAMES or any(t is s for t in made for s in stored):
+            return result
+        block = self.runtime.block_of(args[0])
+        if name == "getitem" and block is not None and block.whole and _is_expert(block.entry.role, args):
+            setattr(result, BLOCK, block.expert(int(args[1])))
+            return result
+        used = sum(tensor.numel() for tensor in made)
+        return func(*self._read(args, used), **self._read(kwargs, used))
+
+    def _read(self, value: Any, used: int | None) -> Any:
+        """``value`` with every stored parameter in it replaced by what a dense read gives."""
+        if isinstance(value, Tensor):
+            return self.runtime.value_of(value, used)
+        if isinstance(value, dict):
+            return {key: self._read(item, used) for key, item in value.items()}
+        if type(value) in (tuple, list):
+            return type(value)(self._read(item, used) for item in value)
+        return value
+
+    def _refuse_conversion(self, name: str, result: Any, floats: list[Tensor]) -> None:
+        """A movement that changes numbers is none: rounding to a narrower type, or leaving for Python."""
+        if isinstance(result, float):
+            raise unknown(self.runtime, f"{name} that makes a Python number of an activation")
+        if not isinstance(result, Tensor) or name in SHAPE_NAMES or result.dtype == torch.bool:
+            return
+        widest = min(torch.finfo(tensor.dtype).eps for tensor in floats)
+        whole = not (result.is_floating_point() or result.is_complex())
+        if whole or torch.finfo(result.dtype).eps > widest:
+            raise unknown(self.runtime, f"{name} from {floats[0].dtype} to {result.dtype}")
+
+
+def _is_expert(role: str, args: Arguments) -> bool:
+    """Whether ``parameter[index]`` picks one matrix out of stacked ones."""
+    index, parameter = args[1], args[0]
+    number = isinstance(index, int) or (
+        isinstance(index, Tensor) and index.ndim == 0 and index.dtype in (torch.int64, torch.int32)
+    )
+    return number and not isinstance(index, bool) and role != "vector" and parameter.ndim == 3
+
+
+class ChipAudit(TorchDispatchMode):
+    """Refuses a torch kernel on floating-point numbers that was reached without passing ``ChipMode``."""
 
     def __init__(self, mode: ChipMode) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -126,7 +168,7 @@ class ProductAudit(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func._schema.name.split("::")[-1]
-        outside = not self.mode.inside and name not in self.mode.allow
-        if outside and name in PRODUCT_KERNELS and _floats(args, []):
+        outside = self.mode.active and not self.mode.inside and name not in self.mode.allow
+        if outside and not all(is_constant(tensor) for tensor in floats_in(args, [])):
             raise unknown(self.mode.runtime, name)
         return func(*args, **(kwargs or {}))

@@ -1,187 +1,46 @@
-"""The rules: which torch function is which operation of the chip.
+"""The rules of functions, sums and element-by-element work; ``RULES`` holds them all.
 
-A rule is a function (runtime, original function, arguments, keywords) -> result. Names are those torch
-gives its functions, without the underscores of operators and in-place forms.
+A rule is a function (runtime, original function, arguments, keywords) -> result.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ohmformer.deploy.constants import is_constant
 from ohmformer.deploy.coverage import ACCUMULATOR, CONTROL, FUNCTION, MOVEMENT
+from ohmformer.deploy.names import COMPARATOR_NAMES, CONTROL_NAMES, MOVEMENT_NAMES
+from ohmformer.deploy.products import PRODUCT_RULES, Rule, operands
+from ohmformer.deploy.refusals import unknown
 from ohmformer.deploy.runtime import Runtime
-from ohmformer.errors import UserError
-
-Rule = Callable[[Runtime, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# Nothing is computed: shapes, copies, constants.
-MOVEMENT_NAMES = _words(
-    """get set view view_as reshape reshape_as transpose permute contiguous expand expand_as repeat
-    repeat_interleave unsqueeze squeeze flatten unflatten cat concat concatenate stack hstack vstack split
-    split_with_sizes chunk unbind narrow select index_select gather take_along_dim getitem setitem to float
-    half bfloat16 double type type_as detach clone size dim ndimension numel stride is_contiguous view_as
-    movedim swapaxes swapdims t roll flip zeros_like ones_like empty_like full_like rand_like new_zeros
-    new_ones new_full new_empty new_tensor zeros ones full empty arange tensor as_tensor linspace
-    is_floating_point is_complex is_tensor cpu cuda numpy tolist item dropout feature_dropout alpha_dropout
-    index_put index_copy copy scatter pad constant_pad_nd broadcast_to broadcast_tensors element_size
-    data_ptr len format repr requires_grad_ requires_grad storage_offset data deepcopy reduce_ex hash unfold
-    dimname diagonal tril triu diag_embed atleast_1d atleast_2d promote_types result_type is_meta bool int
-    long index_fill zero fill meshgrid untyped_storage is_inference storage get_device iter
-    is_nonzero apply as_strided untyped_storage can_cast names is_same_size"""
-)
-# Comparisons and selection by masks: no values are made.
-CONTROL_NAMES = _words(
-    """masked_fill where eq ne lt le gt ge isnan isinf isfinite any all logical_not logical_and logical_or
-    masked_select masked_scatter nonzero allclose equal argmax argmin argsort sort topk nan_to_num
-    contains bucketize count_nonzero"""
-)
-COMPARATOR_NAMES = _words("maximum minimum max min amax amin clamp clip clamp_min clamp_max abs sign")
-
-# torch kernels that must never run outside the chip's own code
-PRODUCT_KERNELS = _words(
-    """mm bmm addmm baddbmm addmv mv dot convolution _convolution linear matmul einsum cdist _cdist_forward
-    _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_efficient_attention
-    _scaled_dot_product_math _native_multi_head_attention native_layer_norm _softmax _log_softmax
-    bilinear lstm gru native_batch_norm native_group_norm _int_mm"""
-)
-
-REFLECTED = {"rmul": "mul", "radd": "add", "rsub": "rsub", "rtruediv": "rtruediv", "rpow": "rpow"}
-ALIASES = {
-    "truediv": "div",
-    "true_divide": "div",
-    "divide": "div",
-    "multiply": "mul",
-    "subtract": "sub",
-    "mm": "matmul",
-    "bmm": "matmul",
-    "rmatmul": "rmatmul",
-    "special_expit": "sigmoid",
-    "swish": "silu",
-    "neg": "neg",
-    "negative": "neg",
-}
-INPLACE = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div"}
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    """The plain name of a torch function."""
-    name = getattr(function, "__name__", str(function)).strip("_")
-    name = INPLACE.get(name, REFLECTED.get(name, name))
-    return ALIASES.get(name, name)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, bool)) or (isinstance(value, Tensor) and value.ndim == 0)
-
-
-def _stored(runtime: Runtime, value: Any) -> Any:
-    """A stored parameter becomes what a dense read gives; anything else stays."""
-    if isinstance(value, Tensor) and id(value) in runtime.parameters:
-        return runtime.parameter(value)
-    return value
-
-
-def _operands(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """First and second operand, however they were passed."""
-    given: dict[str, Any] = dict(kwargs)
-    first: Any = args[0] if args else given.get("input", given.get("self"))
-    if len(args) > 1:
-        return first, args[1]
-    return first, given.get("other", given.get("mat2", given.get("exponent")))
+    """A number known before the run: it folds into a scale."""
+    if isinstance(value, Tensor):
+        return value.ndim == 0 and is_constant(value)
+    return isinstance(value, (int, float, bool))
 
 
 def _run(
     runtime: Runtime, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    return function(
-        *(_stored(runtime, a) for a in args), **{k: _stored(runtime, v) for k, v in kwargs.items()}
-    )
+    """The function itself, on what dense reads give."""
+    values = [runtime.value_of(a) for a in args]
+    return function(*values, **{key: runtime.value_of(value) for key, value in kwargs.items()})
 
 
 def _size(result: Any) -> int:
     return result.numel() if isinstance(result, Tensor) else 1
 
 
-def rule_linear(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """F.linear(x, weight, bias)."""
-    x, weight, *rest = args if len(args) > 1 else (args[0], kwargs["weight"])
-    bias = rest[0] if rest else kwargs.get("bias")
-    entry = runtime.parameters.get(id(weight))
-    if entry is not None and entry.role == "rows":
-        return runtime.linear(x, weight, bias)
-    y = runtime.matmul(
-        x, weight.transpose(-1, -2) if entry is None else _stored(runtime, weight).t(), "linear"
-    )
-    return y if bias is None else runtime.add_bias(y, bias)
-
-
-def rule_matmul(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """a @ b, in all its spellings."""
-    left, right = _operands(args, kwargs)
-    entry = runtime.parameters.get(id(right))
-    if entry is not None and entry.role == "columns":
-        return runtime.linear(left, right, None)
-    return runtime.matmul(left, right)
-
-
-def rule_rmatmul(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """b.__rmatmul__(a)."""
-    right, left = args
-    return rule_matmul(runtime, function, (left, right), kwargs)
-
-
-def rule_addmm(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """addmm / baddbmm: bias·beta + (a @ b)·alpha."""
-    bias = args[0] if args else kwargs["input"]
-    left: Any = args[1] if len(args) > 1 else kwargs.get("mat1", kwargs.get("batch1"))
-    right: Any = args[2] if len(args) > 2 else kwargs.get("mat2", kwargs.get("batch2"))
-    alpha, beta = kwargs.get("alpha", 1), kwargs.get("beta", 1)
-    entry = runtime.parameters.get(id(right))
-    if entry is not None and entry.role == "columns" and alpha == 1 and beta == 1:
-        return runtime.linear(left, right, bias)
-    y = runtime.matmul(left, right)
-    y = y * alpha if alpha != 1 else y
-    if beta == 0:
-        return y
-    return runtime.add_bias(y, bias if beta == 1 else _stored(runtime, bias) * beta)
-
-
-def rule_attention(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """scaled_dot_product_attention: scores product, mask, softmax, context product."""
-    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
-    query, key, value = given["query"], given["key"], given["value"]
-    if given.get("dropout_p"):
-        raise UserError("Attention dropout is on: a deployed model is for inference, call eval() first.")
-    if given.get("enable_gqa") and key.shape[-3] != query.shape[-3]:
-        repeat = query.shape[-3] // key.shape[-3]
-        key, value = key.repeat_interleave(repeat, -3), value.repeat_interleave(repeat, -3)
-    scale = given.get("scale") or 1 / math.sqrt(query.shape[-1])
-    scores = runtime.matmul(query, key.transpose(-1, -2), "attention scores") * scale
-    mask = given.get("attn_mask")
-    if given.get("is_causal"):
-        rows, columns = scores.shape[-2:]
-        mask = torch.ones(rows, columns, dtype=torch.bool, device=scores.device).tril()
-    if mask is not None:
-        runtime.call("mask", "add", scores.numel(), ACCUMULATOR, "addition in the accumulator")
-        lowest = torch.finfo(scores.dtype).min
-        scores = scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask
-    return runtime.matmul(runtime.softmax(scores, -1), value, "attention context")
-
-
 def rule_multiply(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Element product, or a constant factor."""
-    first, second = _operands(args, kwargs)
+    first, second = operands(args, kwargs)
     result = _run(runtime, function, args, kwargs)
     if _is_number(first) or _is_number(second):
         runtime.note("constant factor", ACCUMULATOR, "folded into the scale")
@@ -189,6 +48,20 @@ def rule_multiply(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs
         runtime.call(
             "element product", "multiply", _size(result), FUNCTION, "multiplier of the interpolation"
         )
+    return result
+
+
+def rule_negate(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A sign."""
+    runtime.note("constant factor", ACCUMULATOR, "folded into the scale")
+    return _run(runtime, function, args, kwargs)
+
+
+def rule_gather_add(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """index_add and scatter_add: rows added in the accumulator at given addresses."""
+    source = args[3] if len(args) > 3 else kwargs.get("source", kwargs.get("src"))
+    result = _run(runtime, function, args, kwargs)
+    runtime.call("addition", "add", _size(source), ACCUMULATOR, "addition in the accumulator")
     return result
 
 
@@ -201,14 +74,17 @@ def rule_add(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dic
 
 def rule_divide(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Division by a constant, or F:reciprocal and an element product."""
-    first, second = _operands(args, kwargs)
+    first, second = operands(args, kwargs)
+    if len(args) > 2 or kwargs.get("rounding_mode") is not None:
+        raise unknown(runtime, "div with rounding")
     if _is_number(second):
         runtime.note("constant factor", ACCUMULATOR, "folded into the scale")
         return _run(runtime, function, args, kwargs)
-    return _times_reciprocal(runtime, _stored(runtime, first), _stored(runtime, second))
+    return _times_reciprocal(runtime, runtime.value_of(first), runtime.value_of(second))
 
 
 def _times_reciprocal(runtime: Runtime, numerator: Any, divisor: Tensor) -> Tensor:
+    """numerator · F:reciprocal(divisor)."""
     result = runtime.function("reciprocal", divisor)
     if isinstance(numerator, Tensor):
         result = result * numerator
@@ -221,14 +97,14 @@ def _times_reciprocal(runtime: Runtime, numerator: Any, divisor: Tensor) -> Tens
 
 def rule_rdivide(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """constant / tensor."""
-    divisor, numerator = _operands(args, kwargs)
-    return _times_reciprocal(runtime, numerator, _stored(runtime, divisor))
+    divisor, numerator = operands(args, kwargs)
+    return _times_reciprocal(runtime, numerator, runtime.value_of(divisor))
 
 
 def rule_power(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Small whole powers as element products, x^-½ and x^½ by F:rsqrt."""
-    x, exponent = _operands(args, kwargs)
-    x = _stored(runtime, x)
+    x, exponent = operands(args, kwargs)
+    x = runtime.value_of(x)
     if not isinstance(x, Tensor) or not isinstance(exponent, (int, float)):
         raise unknown(runtime, "pow with a tensor as exponent")
     if exponent in (2, 3, 4):
@@ -253,7 +129,7 @@ def rule_square(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: 
 
 def rule_sqrt(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """√x = x·x^-½, and 0 at 0."""
-    x = _stored(runtime, args[0])
+    x = runtime.value_of(args[0])
     root = runtime.function("rsqrt", x.clamp_min(torch.finfo(torch.float32).tiny))
     runtime.call("element product", "multiply", x.numel(), FUNCTION, "multiplier of the interpolation")
     return root * x
@@ -263,7 +139,7 @@ def rule_sum(mean: bool) -> Rule:
     """sum or mean over axes: a product with ones."""
 
     def rule(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        x = _stored(runtime, args[0])
+        x = runtime.value_of(args[0])
         dims = args[1] if len(args) > 1 else kwargs.get("dim")
         keepdim = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
         if dims is None or dims == ():
@@ -276,8 +152,11 @@ def rule_sum(mean: bool) -> Rule:
 
 def rule_softmax(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """softmax over one axis."""
-    dim = args[1] if len(args) > 1 else kwargs.get("dim", -1)
-    return runtime.softmax(_stored(runtime, args[0]), -1 if dim is None else int(dim))
+    x = runtime.value_of(args[0])
+    dim = args[1] if len(args) > 1 else kwargs.get("dim")
+    if dim is None:  # the axis torch takes then
+        dim = 0 if x.ndim in (0, 1, 3) else 1
+    return runtime.softmax(x, int(dim))
 
 
 def rule_layer_norm(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -287,7 +166,7 @@ def rule_layer_norm(runtime: Runtime, function: Any, args: tuple[Any, ...], kwar
     if len(tuple(given["normalized_shape"])) != 1:
         raise unknown(runtime, "layer_norm over more than one axis")
     return runtime.layer_norm(
-        _stored(runtime, given["input"]), given.get("weight"), given.get("bias"), given.get("eps", 1e-5)
+        runtime.value_of(given["input"]), given.get("weight"), given.get("bias"), given.get("eps", 1e-5)
     )
 
 
@@ -305,6 +184,8 @@ def rule_rms_norm(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs
 def rule_embedding(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """F.embedding(ids, table)."""
     ids, weight = args[0], args[1] if len(args) > 1 else kwargs["weight"]
+    if (args[3] if len(args) > 3 else kwargs.get("max_norm")) is not None:
+        raise unknown(runtime, "embedding with max_norm")
     if id(weight) not in runtime.parameters:
         runtime.note("lookup of a constant table", MOVEMENT)
         return function(*args, **kwargs)
@@ -315,15 +196,15 @@ def rule_table(name: str) -> Rule:
     """One table function."""
 
     def rule(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return runtime.function(name, _stored(runtime, args[0] if args else kwargs["input"]))
+        return runtime.function(name, runtime.value_of(args[0] if args else kwargs["input"]))
 
     return rule
 
 
 def rule_gelu(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """GELU, exact or by tanh."""
-    approximate = kwargs.get("approximate", args[1] if len(args) > 1 else "none")
-    return runtime.function("gelu_tanh" if approximate == "tanh" else "gelu", _stored(runtime, args[0]))
+    approximate = args[1] if len(args) > 1 else kwargs.get("approximate", "none")
+    return runtime.function("gelu_tanh" if approximate == "tanh" else "gelu", runtime.value_of(args[0]))
 
 
 def rule_comparator(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -334,33 +215,21 @@ def rule_comparator(runtime: Runtime, function: Any, args: tuple[Any, ...], kwar
     return result
 
 
-def unknown(runtime: Runtime, what: str) -> UserError:
-    """The refusal of an operation without a rule."""
-    place = f" in {runtime.module}" if runtime.module else ""
-    return UserError(
-        f"The operation {what}{place} has no place on the chip: it is not one of the known products, "
-        f"functions, movements or controls; deploy(..., allow=({what.split()[0]!r},)) leaves it to the host."
-    )
-
-
 RULES: dict[str, Rule] = {
-    "linear": rule_linear,
-    "matmul": rule_matmul,
-    "rmatmul": rule_rmatmul,
-    "addmm": rule_addmm,
-    "baddbmm": rule_addmm,
-    "scaled_dot_product_attention": rule_attention,
+    **PRODUCT_RULES,
     "mul": rule_multiply,
     "add": rule_add,
     "sub": rule_add,
     "rsub": rule_add,
-    "neg": rule_multiply,
+    "neg": rule_negate,
     "div": rule_divide,
     "rtruediv": rule_rdivide,
     "rdiv": rule_rdivide,
     "pow": rule_power,
     "square": rule_square,
     "sqrt": rule_sqrt,
+    "index_add": rule_gather_add,
+    "scatter_add": rule_gather_add,
     "sum": rule_sum(False),
     "mean": rule_sum(True),
     "softmax": rule_softmax,
@@ -383,13 +252,3 @@ def rule_for(name: str) -> tuple[Rule | None, str]:
     if name in CONTROL_NAMES:
         return None, CONTROL
     return None, ""
-
-
-def refuse_training_dropout(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Dropout is the identity at inference and nothing else is offered."""
-    if name != "dropout":
-        return
-    probability = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
-    training = args[2] if len(args) > 2 else kwargs.get("training", True)
-    if training and probability:
-        raise UserError("Dropout is on: a deployed model is for inference, call eval() first.")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ohmformer.deploy.coverage import ACCUMULATOR, COMPUTE, DENSE, FUNCTION, Coverage
-from ohmformer.deploy.storage import StoredParameter
+from ohmformer.deploy.storage import StoredBlock, StoredParameter
 from ohmformer.engine import ProductEngine
+from ohmformer.errors import UserError
 from ohmformer.functions import LinearSubOps, evaluate, layer_norm, rms_norm, softmax
 from ohmformer.ir import DenseRead, FunctionCall, Product, Recorder, Resident, SubOp
 from ohmformer.numerals import quantise_per_row, quantise_per_tensor, symbols_per_value
 from ohmformer.specs import ChipSpec
+
+BLOCK = "_ohmformer_block"  # attribute of a tensor that stands for one expert of a stored parameter
 
 
 class Runtime:
@@ -105,32 +110,53 @@ class Runtime:
             quantised = quantise_per_row(values, bits, dtype=torch.float32)
         return quantised.codes, quantised.scale
 
-    def parameter(self, parameter: Tensor) -> Tensor:
-        """A stored parameter as one dense read gives it."""
-        entry = self.parameters[id(parameter)]
-        self._read("read of stored vector", entry.words)
-        return parameter if parameter.is_meta else entry.values_as_read(self.generator)
+    def block_of(self, value: object) -> StoredBlock | None:
+        """The stored rows that ``value`` stands for: a parameter, or one expert of a parameter."""
+        entry = self.parameters.get(id(value))
+        if entry is not None:
+            return StoredBlock(entry=entry, first=0, last=entry.rows)
+        return getattr(value, BLOCK, None)
+
+    def parameter(self, parameter: Tensor, used: int | None = None) -> Tensor:
+        """A stored parameter as one dense read gives it.
+
+        used: how many of its numbers are needed; None needs all
+        """
+        block = self.block_of(parameter)
+        if block is None:
+            raise ValueError("not a stored parameter")
+        share = 1.0 if used is None else min(1.0, used / parameter.numel())
+        self._read("read of stored vector", math.ceil(block.words * share))
+        return parameter if parameter.is_meta else block.values_as_read(self.generator)
+
+    def value_of(self, value: Any, used: int | None = None) -> Any:
+        """A stored parameter becomes what a dense read gives; anything else stays."""
+        return value if self.block_of(value) is None else self.parameter(value, used)
 
     # --- products ----------------------------------------------------------------------------------
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, operation: str = "linear") -> Tensor:
         """x [..., inner] times a stored weight, plus a stored bias; returns [..., column]."""
-        entry = self.parameters[id(weight)]
-        out, inner = entry.stored.codes.shape
-        rows = prod(x.shape[:-1])
-        self._product(operation, 1, rows, inner, out, "weight")
-        streamed, scale = self._encode(x.float())
-        with entry.codes_as_read(self.generator) as codes:
+        block = self.block_of(weight)
+        if block is None:
+            raise ValueError("not a stored parameter")
+        entry, rows = block.entry, slice(block.first, block.last)
+        out, inner = block.last - block.first, entry.stored.codes.shape[1]
+        if x.shape[-1] != inner:
+            raise RuntimeError(f"{entry.name} takes vectors of {inner}, not of {x.shape[-1]}")
+        self._product(operation, 1, prod(x.shape[:-1]), inner, out, "weight")
+        streamed, scale = self._encode(self.value_of(x).float())
+        with entry.codes_as_read(self.generator, block.wanted) as codes:
             y = self.engine.product(
                 streamed.reshape(-1, inner),
-                codes.t(),
+                codes[rows].t(),
                 streamed_bits=self.chip.precision.activation_bits,
                 resident_bits=self.chip.precision.weight_bits,
                 generator=self.generator,
             )
         y = y.to(torch.float32).reshape(*x.shape[:-1], out)
         if not y.is_meta:
-            y.mul_(scale).mul_(entry.scale.t())
+            y.mul_(scale).mul_(entry.scale[rows].t())
         if bias is not None:
             y = self.add_bias(y, bias)
         return y
@@ -138,14 +164,12 @@ class Runtime:
     def add_bias(self, y: Tensor, bias: Tensor) -> Tensor:
         """Add a bias in the accumulator."""
         self.call("bias", "add", y.numel(), ACCUMULATOR, "addition in the accumulator")
-        return y + (self.parameter(bias) if id(bias) in self.parameters else bias)
+        shift: Tensor = self.value_of(bias)
+        return y + shift
 
     def matmul(self, left: Tensor, right: Tensor, operation: str = "matmul") -> Tensor:
         """left [..., row, inner] x right [..., inner, column]: left is streamed, right is resident."""
-        if id(right) in self.parameters:
-            right = self.parameter(right)
-        if id(left) in self.parameters:
-            left = self.parameter(left)
+        left, right = self.value_of(left), self.value_of(right)
         if left.ndim == 1 or right.ndim == 1:
             a = left.unsqueeze(0) if left.ndim == 1 else left
             b = right.unsqueeze(-1) if right.ndim == 1 else right
@@ -242,8 +266,7 @@ class Runtime:
         self.call("layer norm centre", "add", x.numel())
         self.call("layer norm rsqrt", "rsqrt", rows)
         self.call("layer norm normalise", "multiply", x.numel())
-        gain = None if weight is None else self.parameter(weight)
-        shift = None if bias is None else self.parameter(bias)
+        gain, shift = self.value_of(weight), self.value_of(bias)
         if gain is not None:
             self.call("layer norm scale", "multiply", x.numel())
         if shift is not None:
@@ -260,7 +283,7 @@ class Runtime:
         self.call("rms norm normalise", "multiply", x.numel())
         gain = None
         if weight is not None:
-            gain = self.parameter(weight) + offset
+            gain = self.value_of(weight) + offset
             self.call("rms norm scale", "multiply", x.numel())
         if x.is_meta:
             self._row_dot(x)
@@ -270,12 +293,20 @@ class Runtime:
     # --- dense reads -------------------------------------------------------------------------------
 
     def embedding(self, ids: Tensor, weight: Tensor) -> Tensor:
-        """Rows of a stored table."""
+        """Rows of a stored table.
+
+        Error: UserError for an address beyond the table (a token or position the model does not have).
+        """
         entry = self.parameters[id(weight)]
-        self._read("embedding", ids.numel() * entry.stored.codes.shape[1])
+        self._read("embedding", math.ceil(ids.numel() * entry.words / entry.rows))
         if weight.is_meta or ids.is_meta:
             return torch.empty((*ids.shape, weight.shape[1]), device=ids.device)
-        wanted = torch.zeros(entry.stored.codes.shape[0], dtype=torch.bool)
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < entry.rows:
+            raise UserError(
+                f"{entry.name} has {entry.rows} rows, asked for were {int(ids.min())} to {int(ids.max())}: "
+                f"a token that the model does not know, or a sequence that is too long."
+            )
+        wanted = torch.zeros(entry.rows, dtype=torch.bool)
         wanted[ids] = True
         with entry.codes_as_read(self.generator, wanted) as codes:
             rows = codes[ids]

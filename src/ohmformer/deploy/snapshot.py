@@ -14,7 +14,8 @@ import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from ohmformer.deploy.deploying import install
 from ohmformer.deploy.runtime import Runtime
@@ -51,6 +52,9 @@ def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -
             "bits": entry.stored.bits,
             "bounds": list(marginal.bounds) if marginal is not None else [],
         }
+    for name, buffer in model.state_dict().items():
+        if name in dict(model.named_buffers()):
+            tensors[f"{name}#buffer"] = buffer.contiguous()
     description = {
         "schema": f"ohmformer.deployed/{SCHEMA}",
         "class": type(model).__name__,
@@ -68,6 +72,8 @@ def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -
         (temporary / CHIP_FILE).write_text(to_yaml(state.chip), encoding="utf-8")
         (temporary / INDEX_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         model.config.save_pretrained(temporary)
+        if model.generation_config is not None:
+            model.generation_config.save_pretrained(temporary)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
         temporary.chmod(0o755)
@@ -97,42 +103,55 @@ def load_deployed(folder: str | Path) -> PreTrainedModel:
     """
     source = Path(folder)
     try:
-        description = json.loads((source / INDEX_FILE).read_text(encoding="utf-8"))
-        chip = from_yaml((source / CHIP_FILE).read_text(encoding="utf-8"), preset, str(source / CHIP_FILE))
-        tensors = load_file(source / STATE_FILE)
-        config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, SafetensorError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{source} holds no complete deployed model: {str(error).splitlines()[0]}") from error
-    if description.get("schema") != f"ohmformer.deployed/{SCHEMA}":
-        raise UserError(
-            f"{source} has schema {description.get('schema')!r}: "
-            f"this program reads ohmformer.deployed/{SCHEMA}."
-        )
+        return _restored(source)
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"{reason} is missing"
+        raise UserError(f"{source} holds no complete deployed model: {reason}") from error
+
+
+def _restored(source: Path) -> PreTrainedModel:
+    description = json.loads((source / INDEX_FILE).read_text(encoding="utf-8"))
+    if not isinstance(description, dict) or description.get("schema") != f"ohmformer.deployed/{SCHEMA}":
+        found = description.get("schema") if isinstance(description, dict) else None
+        raise UserError(f"{source} has schema {found!r}: this program reads 'ohmformer.deployed/{SCHEMA}'.")
+    chip = from_yaml((source / CHIP_FILE).read_text(encoding="utf-8"), preset, str(source / CHIP_FILE))
+    tensors = load_file(source / STATE_FILE)
+    config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     kind = getattr(transformers, str(description["class"]), None)
     if not (isinstance(kind, type) and issubclass(kind, PreTrainedModel)):
         raise UserError(
             f"{source} names the class {description['class']!r}, which transformers does not have."
         )
-    config._attn_implementation = "eager"
+    config._attn_implementation = config._experts_implementation = "eager"
     model: PreTrainedModel = kind(config).eval()
+    if (source / GENERATION_CONFIG_NAME).exists():
+        model.generation_config = GenerationConfig.from_pretrained(source, local_files_only=True)
     runtime = Runtime(chip, FastEngine(chip.tile), int(description["seed"]))
     for name, parameter in model.named_parameters():
         if name not in description["parameters"]:
             raise UserError(f"{source} lacks the weight {name}: it does not fit its own configuration.")
-        entry = _entry(name, description["parameters"][name], tensors, chip)
-        if tuple(entry.nominal().shape) != tuple(parameter.shape):
-            raise UserError(f"{source}: the weight {name} has another shape than the configuration says.")
+        entry = _entry(name, parameter.shape, description["parameters"][name], tensors, chip)
         parameter.data = entry.nominal().contiguous()
         parameter.requires_grad_(False)
         runtime.parameters[id(parameter)] = entry
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if f"{name}#buffer" in tensors:
+                buffer.copy_(tensors[f"{name}#buffer"])
     model = install(model, runtime, tuple(description["allow"]), check=True)
     on_chip(model).restart(int(description["runs"]))
     return model
 
 
-def _entry(name: str, index: dict[str, Any], tensors: dict[str, Tensor], chip: ChipSpec) -> StoredParameter:
+def _entry(
+    name: str, shape: torch.Size, index: dict[str, Any], tensors: dict[str, Tensor], chip: ChipSpec
+) -> StoredParameter:
+    if tensors[f"{name}#codes"].numel() != shape.numel():
+        raise UserError(f"The stored weight {name} has another shape than the configuration says.")
     cells = {part: tensors[f"{name}#{part}"] for part in ("cells", "symbols", "conductance")}
     role = index["role"]
     bits = chip.dense.vector_bits_per_cell if role == "vector" else chip.dense.cell.bits
@@ -145,5 +164,5 @@ def _entry(name: str, index: dict[str, Any], tensors: dict[str, Tensor], chip: C
     )
     codes = tensors[f"{name}#codes"].float()
     return StoredParameter.of(
-        name, role, codes, tensors[f"{name}#scale"], int(index["bits"]), chip, marginal=marginal
+        name, role, shape, codes, tensors[f"{name}#scale"], int(index["bits"]), chip, marginal=marginal
     )

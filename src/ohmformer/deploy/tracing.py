@@ -34,7 +34,7 @@ def max_tokens(config: Any) -> int | None:
 def _inputs(model: nn.Module, batch: int, tokens: int) -> dict[str, Any]:
     """Inputs of the model's main kind, on the device of its parameters."""
     config = getattr(model, "config", None)
-    device = next(model.parameters()).device
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     main = getattr(model, "main_input_name", "input_ids")
     if config is None:
         raise UserError(
@@ -46,6 +46,15 @@ def _inputs(model: nn.Module, batch: int, tokens: int) -> dict[str, Any]:
         height, width = (size, size) if isinstance(size, int) else tuple(size)
         channels = getattr(vision, "num_channels", 3)
         return {"pixel_values": torch.zeros(batch, channels, height, width, device=device)}
+    if main == "input_features":
+        frames, bins = 2 * getattr(config, "max_source_positions", 0), getattr(config, "num_mel_bins", 0)
+        start = torch.zeros(batch, min(tokens, 2), dtype=torch.long, device=device)
+        if not frames * bins:
+            raise UserError(f"{type(model).__name__} takes audio of unknown shape: pass check=False.")
+        sound = torch.zeros(batch, bins, frames, device=device)
+        return {"input_features": sound, "decoder_input_ids": start}
+    if main != "input_ids":
+        raise UserError(f"{type(model).__name__} takes {main}, which is neither text nor picture nor audio.")
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     vocabulary = int(getattr(text, "vocab_size", 2))
     limit = max_tokens(text)
@@ -58,8 +67,6 @@ def _inputs(model: nn.Module, batch: int, tokens: int) -> dict[str, Any]:
     inputs: dict[str, Any] = {"input_ids": ids}
     if getattr(config, "is_encoder_decoder", False):
         inputs["decoder_input_ids"] = ids
-    elif device.type == "meta":
-        inputs["attention_mask"] = torch.empty(batch, 1, tokens, tokens, device=device)
     return inputs
 
 
@@ -118,14 +125,28 @@ def named_modules_running(model: nn.Module, runtime: Runtime) -> Iterator[None]:
         runtime.path.clear()
 
 
+def run_on_shapes(model: nn.Module, inputs: dict[str, Any]) -> None:
+    """Run ``model``; on the meta device a question about the data is a UserError."""
+    try:
+        model(**inputs)
+    except (NotImplementedError, RuntimeError) as error:
+        if not any(value.is_meta for value in inputs.values() if isinstance(value, torch.Tensor)):
+            raise
+        raise UserError(
+            f"The work of {type(model).__name__} cannot be counted from shapes alone, because it depends on "
+            f"the data (such as which expert takes which token): give the model with its weights."
+        ) from error
+
+
 def trace(model: nn.Module, *, batch: int, tokens: int, name: str = "") -> Program:
     """One forward run of a deployed model as a program; on the meta device only shapes are computed.
 
     batch, tokens: sequences at once and tokens of each
     Error: UserError if the sequence is longer than the model allows.
     """
-    if batch < 1 or tokens < 1:
-        raise UserError(f"batch is {batch} and tokens is {tokens}: both must be at least 1.")
+    for what, value in (("batch", batch), ("tokens", tokens)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(f"{what} is {value!r}: it must be a whole number of at least 1.")
     state = on_chip(model)
     runtime = state.runtime
     inputs = _inputs(model, batch, tokens)
@@ -133,7 +154,7 @@ def trace(model: nn.Module, *, batch: int, tokens: int, name: str = "") -> Progr
     runtime.recorder = Recorder()
     try:
         with named_modules_running(model, runtime), torch.no_grad():
-            model(**inputs)
+            run_on_shapes(model, inputs)
         return runtime.recorder.program(
             name=name or type(model).__name__, batch=batch, tokens=tokens, stored_words=state.stored_words
         )
