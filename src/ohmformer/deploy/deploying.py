@@ -58,8 +58,11 @@ def deploy(
         raise UserError(f"seed is {seed!r}: it must be a whole number from 0 to 2^63 - 1.")
     if not isinstance(chip, ChipSpec):
         raise UserError(f"deploy needs a chip, such as ohmformer.chips.wang2024(), not {chip!r}.")
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UserError(f"The module {name or 'given'} is compiled: its operations cannot be seen.")
     allow = (allow,) if isinstance(allow, str) else tuple(allow)
-    deployed = copy.deepcopy(model).eval()
+    deployed = _copied(model).eval()
     if not any(parameter.is_meta for parameter in deployed.parameters()):
         deployed = deployed.float()
     if isinstance(deployed, PreTrainedModel):
@@ -68,6 +71,18 @@ def deploy(
     runtime = Runtime(chip, engine or FastEngine(chip.tile), seed)
     runtime.parameters = store_parameters(deployed, chip, torch.Generator().manual_seed(seed))
     return install(deployed, runtime, allow, check)
+
+
+def _copied(model: Model) -> Model:
+    try:
+        return copy.deepcopy(model)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a part of the model raises that cannot be copied
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{type(model).__name__} cannot be copied, so it cannot be deployed: {reason}"
+        ) from error
 
 
 def install(deployed: Model, runtime: Runtime, allow: Collection[str], check: bool) -> Model:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from torch import nn
 
 from ohmformer.deploy.coverage import CoverageRow
@@ -22,6 +24,12 @@ class OnChip:
         self._runtime = runtime
         self._mode = mode
         self.coverage: tuple[CoverageRow, ...] = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise UserError(
+            "A deployed model cannot be copied or pickled: deploy the original model once more, "
+            "or use save_deployed and load_deployed."
+        )
 
     @property
     def chip(self) -> ChipSpec:
