@@ -156,7 +156,7 @@ class Runtime:
             )
         y = y.to(torch.float32).reshape(*x.shape[:-1], out)
         if not y.is_meta:
-            y.mul_(scale).mul_(entry.scale[rows].t())
+            y.mul_(scale).mul_(entry.scale[rows].squeeze(-1))
         if bias is not None:
             y = self.add_bias(y, bias)
         return y

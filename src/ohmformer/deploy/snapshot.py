@@ -72,7 +72,7 @@ def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -
         (temporary / CHIP_FILE).write_text(to_yaml(state.chip), encoding="utf-8")
         (temporary / INDEX_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         model.config.save_pretrained(temporary)
-        if model.generation_config is not None:
+        if getattr(model, "generation_config", None) is not None:
             model.generation_config.save_pretrained(temporary)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
