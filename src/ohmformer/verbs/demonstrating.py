@@ -15,7 +15,7 @@ from ohmformer.workloads import load_classification, load_text
 
 PROMPTS = ("The capital of France is", "Once upon a time")
 SWEEP = (6.0, 7.0, 8.0)
-ONE_BIT_SWEEP = (18.0, 36.0)  # 18x is what the paper states for 1-bit cells
+ONE_BIT_SWEEP = (18.0,)  # what the paper states for 1-bit cells
 SCALE = "dense.cell.noise.telegraph_scale"
 
 
