@@ -275,7 +275,7 @@ def test_chips_that_differ_in_a_field_are_shown_by_that_field(
 ) -> None:
     text = " ".join(read(evaluation_report(make_evaluation(), document)).text)
     assert "wang2024, used for: wang2024, 5x — 1 field(s) changed" in text
-    assert "the chip without any noise" in text
+    assert "switched off: the ideal or noiseless copy of the chip" in text
     assert text.count("name of the preset") == 1  # one chip in full, the others as changes
 
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ohmformer.reports.cells import chip_of
 from ohmformer.reports.html import Html, details, table, tag
-from ohmformer.specs import Source, ideal, leaves
+from ohmformer.specs import Source
 
 __all__ = ["Hardware", "UsedChip"]
 
@@ -94,23 +93,14 @@ class Hardware:
             )
             return details(f"{chip.name}, used for: {labels}", grid, open_=True)
         other = self._chips[base]
-        made_ideal = dict(leaves(ideal(chip_of(other.fields)))) == {
-            **chip.fields,
-            "name": other.fields["name"],
-        }
-        noiseless = Source("derived", "the chip without any noise: what its numbers alone make of the model")
         changed = [path for path, value in chip.fields.items() if value != other.fields[path]]
         changes = [
             (
                 tag("code", path, id=_anchor(at, path)),
                 _value(other.fields[path]),
                 _value(chip.fields[path]),
-                (noiseless if made_ideal and path != "name" else chip.sources[path]).kind,
-                tag(
-                    "span",
-                    (noiseless if made_ideal and path != "name" else chip.sources[path]).text,
-                    class_="wide",
-                ),
+                chip.sources[path].kind,
+                tag("span", chip.sources[path].text, class_="wide"),
             )
             for path in changed
         ]
