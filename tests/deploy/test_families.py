@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
+from torch import nn
 from transformers import DynamicCache
 
 from ohmformer.deploy import deploy, shape_model, trace
 from ohmformer.deploy.coverage import COMPUTE, DENSE, FUNCTION, HOST
+from ohmformer.deploy.norms import RmsNormForm, rms_norm_form
 from ohmformer.errors import UserError
 from ohmformer.ir import verify
 
@@ -42,6 +44,38 @@ def test_the_error_follows_the_bits_and_nothing_is_left_to_the_host(name: str) -
         assert all(row.calls > 0 and row.operation for row in rows)
     assert 258 / 2 < errors[0] / errors[1] < 258 * 2
     assert errors[1] < 2**-10
+
+
+@pytest.mark.parametrize(
+    ("name", "offset"), [("llama", 0.0), ("qwen3", 0.0), ("t5", 0.0), ("gemma", 1.0), ("gemma2", 1.0)]
+)
+def test_rms_norms_are_recognised_by_what_they_compute(name: str, offset: float) -> None:
+    """Each is one squared norm and one F:rsqrt; Gemma's gain is 1 + w."""
+    model = FAMILIES[name].make()
+    norms = [module for module in model.modules() if "Norm" in type(module).__name__]
+    assert norms
+    for norm in norms:
+        eps = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
+        assert rms_norm_form(norm) == RmsNormForm(eps=eps, offset=offset)
+
+
+class _NearlyRmsNorm(nn.Module):
+    """Divides by n - 1: no RMS norm."""
+
+    def __init__(self, unbiased: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(16))
+        self.eps, self.unbiased = 1e-6, unbiased
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        variance = x.square().sum(-1, keepdim=True) / (x.shape[-1] - self.unbiased)
+        return x * torch.rsqrt(variance + self.eps) * self.weight
+
+
+def test_a_norm_of_another_formula_is_not_taken_for_one() -> None:
+    assert rms_norm_form(_NearlyRmsNorm(0)) is not None
+    assert rms_norm_form(_NearlyRmsNorm(1)) is None
+    assert rms_norm_form(nn.LayerNorm(16)) is None
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in DATA_DEPENDENT])

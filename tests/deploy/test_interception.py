@@ -163,6 +163,18 @@ def test_an_operation_in_any_spelling_runs_on_the_chip(what: str) -> None:
     assert HOST not in {row.where for row in rows}
 
 
+def test_a_number_found_from_the_data_is_no_constant() -> None:
+    """It cannot be folded into a scale known before the run, as a number or a buffer can."""
+    for formula, operation in (
+        (lambda m, x: x / x.max(), "reciprocal"),
+        (lambda m, x: x * x.max(), "element product"),
+        (lambda m, x: x / 3, "constant factor"),
+        (lambda m, x: x * m.c[0, 0], "constant factor"),
+    ):
+        _, _, rows = run_bare(formula, X)
+        assert operation in {row.operation for row in rows}
+
+
 def test_allow_lets_an_operation_through_and_says_so() -> None:
     y, exact, rows = run_bare(lambda m, x: torch.einsum("ij,kj->ik", x, m.w), X, allow=("einsum",))
     assert relative(y, exact) < 2**-12  # the weight alone is rounded, to 16 bits

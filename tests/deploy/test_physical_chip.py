@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ohmformer import chips
 from ohmformer.deploy import deploy, load_deployed, on_chip, save_deployed
+from ohmformer.devices import confusion_matrix
 from ohmformer.errors import UserError
+from ohmformer.numerals import to_symbols
 from ohmformer.specs import ChipSpec, ideal, override
 
 from .conftest import FAMILIES, output, sample_inputs
@@ -82,6 +84,29 @@ def test_reads_leave_the_cells_as_they_were() -> None:
     output(deployed, sample_inputs("mixtral", deployed))
     after = [entry.stored.codes for entry in deployed.on_chip.parameters]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("cell_bits", [1, 2])
+def test_weights_are_misread_as_often_as_the_physics_says(cell_bits: int) -> None:
+    """Wrong symbols of one read of one programmed chip, per stored and read symbol, against the closed form.
+
+    Cells are independent in programming and reading: a count is binomial; 5 standard errors and one count.
+    """
+    chip = override(NOISY, {"dense.cell.bits": cell_bits, "dense.cell.noise.programming_noise": 0.1})
+    layer = nn.Linear(300, 300, bias=False)
+    torch.nn.init.uniform_(layer.weight, generator=torch.Generator().manual_seed(2))
+    layer.weight.data.sub_(0.5)
+    entry = deploy(layer, chip, seed=1, check=False).on_chip.parameters[0]
+    spelled = (8, cell_bits, chip.dense.weight_code, chip.dense.gray)
+    stored = to_symbols(entry.stored.codes.int(), *spelled).long().reshape(-1)
+    with entry.codes_as_read(torch.Generator().manual_seed(3)) as codes:
+        read = to_symbols(codes.int(), *spelled).long().reshape(-1)
+    levels = 1 << cell_bits
+    found = torch.bincount(stored * levels + read, minlength=levels**2).reshape(levels, levels)
+    law = confusion_matrix(chip.dense.cell)
+    total = found.sum(-1, keepdim=True)
+    assert ((found - total * law).abs() <= 5 * (total * law * (1 - law)).sqrt() + 1).all()
+    assert int(found.sum() - found.trace()) > 300
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "mixtral", "t5"])
