@@ -28,8 +28,10 @@ def test_a_weight_that_is_no_number_is_named(value: float) -> None:
 
 
 def test_an_empty_weight_is_named() -> None:
+    layer = nn.Linear(1, 3, bias=False)
+    layer.weight = nn.Parameter(torch.zeros(3, 0))
     with pytest.raises(UserError, match="The weight weight is empty"):
-        deploy(nn.Linear(0, 3, bias=False), IDEAL, check=False)
+        deploy(layer, IDEAL, check=False)
 
 
 @pytest.mark.parametrize("model", [None, "bert", torch.ones(2), FAMILIES["bert"].make_config()])

@@ -126,3 +126,43 @@ def test_experts_use_their_own_rows() -> None:
     assert torch.equal(entry.scale, scale)
     assert torch.equal(entry.nominal(), (codes.float() * scale).reshape(stacked.shape))
     assert ENCODER["hidden_size"] * entry.shape[0] == len(codes)
+
+
+class _TinyExperts(nn.Module):
+    def __init__(self, transposed: bool) -> None:
+        super().__init__()
+        self.is_transposed = transposed
+        self.up = nn.Parameter(torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(4)))
+
+    def forward(self, x: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        one = self.up[index]
+        product = x @ one if self.is_transposed else nn.functional.linear(x, one)
+        return product, one * 1.0, self.up[:2].sum(0)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_one_expert_in_any_use(transposed: bool) -> None:
+    """As operand of a product, as values, as part of a slice; both layouts; bounds are those of torch.
+
+    8-bit rows: the values are within half a step, max|row| / 254; the slice is summed on the chip, twice
+    rounded more, each time by half a step of the sum's range.
+    """
+    layer = _TinyExperts(transposed)
+    deployed = deploy(layer, IDEAL, check=False)
+    entry = deployed.on_chip.parameters[0]
+    assert entry.role == ("columns" if transposed else "rows")
+    x = torch.randn(5, 4 if transposed else 6, generator=torch.Generator().manual_seed(5))
+    for index in (0, 2, -1):
+        product, values, part = deployed(x, index)
+        stored = entry.nominal()
+        matrix = stored[index].t() if transposed else stored[index]
+        left, left_scale = codes_and_scale(x, 127)
+        right, right_scale = codes_and_scale(matrix, 127)
+        expected = (left @ right.t()).float() * left_scale * right_scale.t()
+        assert torch.allclose(product, expected, rtol=2**-22, atol=0)  # a scale rounded once more
+        assert torch.equal(values, stored[index])
+        given = layer.up.detach()
+        assert float((values - given[index]).abs().max()) <= float(given.abs().max()) / 254 * 1.001
+        assert torch.allclose(part, stored[:2].sum(0), atol=2 * float(stored.abs().max()) / 127)
+    with pytest.raises(IndexError):
+        deployed(x, 3)

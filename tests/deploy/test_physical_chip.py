@@ -139,7 +139,7 @@ def test_threads_change_nothing_without_noise(name: str) -> None:
         torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "mixtral", "t5", "vit"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "mixtral", "vit"])
 def test_a_saved_chip_is_the_same_chip(name: str, tmp_path: Path) -> None:
     """Same codes, cells and run number: every later run is bit-identical, its noise included."""
     deployed = deploy(FAMILIES[name].make(), NOISY, seed=5)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -321,12 +319,3 @@ class Runtime:
             return values
         quantised = quantise_per_tensor(values.float(), self.chip.precision.vector_bits, dtype=torch.float32)
         return quantised.codes * quantised.scale
-
-    @contextmanager
-    def inside(self, path: str) -> Iterator[None]:
-        """Name the running module."""
-        self.path.append(path)
-        try:
-            yield
-        finally:
-            self.path.pop()
