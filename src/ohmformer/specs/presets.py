@@ -138,7 +138,7 @@ _SOURCES: dict[str, Source] = {
     "dense.cell.noise.programming_noise": Source(
         "derived",
         "NeuRRAM (Wan et al., Nature 2022) accepts a write within ±1 µS on a 40 µS range: uniform in the "
-        "window, sd 1/√3 µS, 1.44 % of the range; later relaxation is not in it",
+        "window, sd 1/√3 µS, 1.44 % of the range; later relaxation is not in it; window cited from memory",
     ),
     "dense.cell.noise.telegraph_at_g_max": Source(
         "other work", "Feinberg et al., HPCA 2018, citing Ielmini: ΔR/R 2.8 % at the lowest resistance"
