@@ -14,8 +14,22 @@ from ohmformer.specs import AdcSpec
 DRAWS = 200_000
 
 
-def adc(bits: int = 8, step: int = 1, rounding: str = "half_even", noise: float = 0.0) -> AdcSpec:
-    return AdcSpec(bits=bits, step=step, rounding=rounding, noise=noise, bitlines_per_adc=1, rate_Hz=1e9)  # type: ignore[arg-type]
+def adc(
+    bits: int = 8,
+    step: int = 1,
+    rounding: str = "half_even",
+    noise: float = 0.0,
+    nonlinearity: float = 0.0,
+) -> AdcSpec:
+    return AdcSpec(
+        bits=bits,
+        step=step,
+        rounding=rounding,  # type: ignore[arg-type]
+        noise=noise,
+        nonlinearity=nonlinearity,
+        bitlines_per_adc=1,
+        rate_Hz=1e9,
+    )
 
 
 @pytest.mark.parametrize(

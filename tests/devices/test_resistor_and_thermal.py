@@ -13,7 +13,9 @@ from ohmformer.specs import ResistorSpec, preset
 
 
 def resistor(mismatch: float = 0.01, switch: float = 1e5) -> ResistorSpec:
-    return ResistorSpec(unit_resistance_ohm=1e6, switch_resistance_ohm=switch, mismatch=mismatch)
+    return ResistorSpec(
+        unit_resistance_ohm=1e6, switch_resistance_ohm=switch, mismatch=mismatch, wire_resistance_ohm=0.0
+    )
 
 
 def test_a_switch_per_unit_keeps_the_ratio_of_weights():

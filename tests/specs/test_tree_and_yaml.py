@@ -39,6 +39,9 @@ FIELDS = {
     "dense.cell.noise.read_noise": st.floats(0, 1),
     "dense.cell.noise.telegraph_scale": st.floats(0, 1000),
     "tile.environment_noise": st.floats(0, 1000),
+    "tile.adc.nonlinearity": st.floats(0, 255 / 4),
+    "tile.resistor.wire_resistance_ohm": st.floats(0, 1e6),
+    "dense.secded_data_bits": st.integers(0, 1024),
     "tile.adc.rounding": st.sampled_from(["half_even", "half_up", "floor"]),
     "tile.numeral.radix": st.integers(1, 64).map(lambda half: 2 * half + 1),
 }
@@ -99,7 +102,10 @@ def test_a_partial_file_changes_its_base_only_where_it_speaks():
         ("base: wang2024\n1: 2\n", "no field '1'"),
         ("base: wang2024\nclock_Hz: 2020-01-01\n", "it must be a number"),
         ("name: mine\n", "The field 'node_nm' is missing"),
-        ("ohmformer_chip: 2\nbase: wang2024\n", "schema version 2"),
+        ("ohmformer_chip: 3\nbase: wang2024\n", "schema version 3: this program reads versions 1 and 2"),
+        ("ohmformer_chip: true\nbase: wang2024\n", "schema version True"),
+        ("ohmformer_chip: 1\ntile: {adc: 3}\n", "The field 'name' is missing"),
+        ("ohmformer_chip: 1\ndense: 3\n", "The field 'name' is missing"),
         ("- a\n- b\n", "must hold named fields"),
         ("", "must hold named fields"),
         ("a: [\n", r"not readable YAML (line 2)"),
@@ -191,6 +197,8 @@ NOISY = {
     "dense.cell.noise.stuck_low_rate": 0.1,
     "dense.cell.noise.stuck_high_rate": 0.1,
     "dense.cell.noise.drift_time_ratio": 10.0,
+    "tile.resistor.wire_resistance_ohm": 2.0,
+    "tile.adc.nonlinearity": 0.25,
 }
 
 
@@ -203,6 +211,7 @@ def test_without_noise_switches_off_every_disturbance_and_nothing_else(name):
     assert noise.telegraph_scale == noise.drift_exponent == 0
     assert noise.stuck_low_rate == noise.stuck_high_rate == 0
     assert tile.environment_noise == tile.resistor.mismatch == tile.adc.noise == 0
+    assert tile.resistor.wire_resistance_ohm == tile.adc.nonlinearity == 0
     assert all(value == 0 for value in (change[1] for change in differences(chip, quiet).values()))
     assert (tile.adc.bits, tile.adc.step) == (chip.tile.adc.bits, chip.tile.adc.step)
 
@@ -226,5 +235,33 @@ def test_ideal_is_lossless_and_no_wider_than_it_must_be(name, radix, wordlines):
 
 def test_yaml_text_is_plain_and_carries_its_version():
     tree = yaml.safe_load(to_yaml(CHIP))
-    assert tree.pop("ohmformer_chip") == 1
+    assert tree.pop("ohmformer_chip") == 2
     assert tree == dataclasses.asdict(CHIP)
+
+
+ADDED_AFTER_1 = {
+    "dense.secded_data_bits": 64,
+    "tile.resistor.wire_resistance_ohm": 2.0,
+    "tile.adc.nonlinearity": 0.25,
+}
+
+
+def _of_version(tree, version, without):
+    for path in without:
+        *groups, last = path.split(".")
+        node = tree
+        for group in groups:
+            node = node[group]
+        del node[last]
+    return yaml.safe_dump({"ohmformer_chip": version, **tree})
+
+
+def test_a_file_of_version_1_has_what_it_did_not_know_switched_off():
+    """Version 1 described chips without wires, nonlinearity and check bits: it still means them."""
+    chip = override(CHIP, {**ADDED_AFTER_1, "tile_count": 9})
+    old = from_yaml(_of_version(dataclasses.asdict(chip), 1, ADDED_AFTER_1), preset)
+    assert old == override(CHIP, {"tile_count": 9})  # the preset has the three at 0
+    assert from_yaml(_of_version(dataclasses.asdict(chip), 1, ()), preset) == chip
+    for path in ADDED_AFTER_1:
+        with pytest.raises(SpecError, match=f"'{path}' is missing"):
+            from_yaml(_of_version(dataclasses.asdict(chip), 2, [path]), preset)

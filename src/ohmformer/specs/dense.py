@@ -17,6 +17,7 @@ from ohmformer.specs.checks import (
 WeightCode = Literal["offset_binary", "twos_complement"]
 
 MAX_CELL_BITS = 4
+MAX_SECDED_DATA_BITS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,8 @@ class DenseSpec:
     gray:                levels are numbered in Gray code
     vector_cell_bits:    bits of a cell where vectors lie (biases, norm weights); at most those of the cell,
                          1 uses only the two outer levels
+    secded_data_bits:    data bits of a word protected by an extended Hamming code (single errors corrected,
+                         double ones detected; check cells lie beside the data); 0 stores no check bits
     """
 
     wordlines: int
@@ -114,6 +117,7 @@ class DenseSpec:
     weight_code: WeightCode
     gray: bool
     vector_cell_bits: int
+    secded_data_bits: int
     cell: DenseCellSpec
 
     def __post_init__(self) -> None:
@@ -125,6 +129,7 @@ class DenseSpec:
         require_choice(self, ("offset_binary", "twos_complement"), "weight_code")
         require_flag(self, "gray")
         require_count(self, 1, MAX_CELL_BITS, "vector_cell_bits")
+        require_count(self, 0, MAX_SECDED_DATA_BITS, "secded_data_bits")
         if self.adc_bits < self.cell.bits:
             refuse(
                 self, "adc_bits", f"telling {self.cell.levels} levels apart needs at least {self.cell.bits}"

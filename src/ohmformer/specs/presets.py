@@ -35,6 +35,7 @@ _WANG2024 = ChipSpec(
         weight_code="offset_binary",
         gray=False,
         vector_cell_bits=1,
+        secded_data_bits=0,
         cell=DenseCellSpec(
             bits=2,
             g_min_S=1 * MICRO,
@@ -67,9 +68,20 @@ _WANG2024 = ChipSpec(
         environment_noise=0.05,
         settling_time_s=10 * NANO,
         numeral=NumeralSpec(radix=7, polarity="shared"),
-        resistor=ResistorSpec(unit_resistance_ohm=1 * MEGA, switch_resistance_ohm=1 * KILO, mismatch=0.003),
+        resistor=ResistorSpec(
+            unit_resistance_ohm=1 * MEGA,
+            switch_resistance_ohm=1 * KILO,
+            mismatch=0.003,
+            wire_resistance_ohm=0.0,
+        ),
         adc=AdcSpec(
-            bits=8, step=1, rounding="half_even", noise=0.05, bitlines_per_adc=128, rate_Hz=1.28 * GIGA
+            bits=8,
+            step=1,
+            rounding="half_even",
+            noise=0.05,
+            nonlinearity=0.0,
+            bitlines_per_adc=128,
+            rate_Hz=1.28 * GIGA,
         ),
     ),
     function_unit=FunctionUnitSpec(segments=128, fraction_bits=16, clock_Hz=1 * GIGA, lanes=1),
@@ -121,6 +133,9 @@ _SOURCES: dict[str, Source] = {
         "ours",
         "two levels only, as flash memories do for what must not be lost: one wrong top symbol of a norm "
         "weight disturbs every token",
+    ),
+    "dense.secded_data_bits": Source(
+        "ours", "none; the paper does not mention a code. 64 adds 8 check bits a word, as memory modules have"
     ),
     "dense.cell.bits": Source(
         "derived", f"{PAPER}: 2-bit ADCs tell exactly the 4 levels of a 2-bit cell apart"
@@ -193,12 +208,17 @@ _SOURCES: dict[str, Source] = {
     "tile.resistor.unit_resistance_ohm": Source(
         "derived",
         "nodal solution of a 128 x 128 tile: 100 kΩ units lose several codes at 1 Ω of wire per segment, "
-        "1 MΩ units lose none at 0.5 Ω; wire resistance itself is not simulated here",
+        "1 MΩ units lose none at 0.5 Ω",
     ),
     "tile.resistor.switch_resistance_ohm": Source(
         "ours", "a minimum-size switch; every unit has its own, so the ratio of weights is kept"
     ),
     "tile.resistor.mismatch": Source("ours", "polysilicon resistors match to between 0.1 and 1 %; sweep it"),
+    "tile.resistor.wire_resistance_ohm": Source(
+        "ours",
+        "wires are off by default, not absent: the paper states neither wires nor their compensation, and "
+        "its exact products presume that they cost less than half a code; set ohms per segment to see them",
+    ),
     "tile.adc.bits": Source("derived", "64 elements x 3 units = 192: 8 magnitude bits lose nothing"),
     "tile.adc.step": Source("derived", "one unit current, so that every integer is resolved"),
     "tile.adc.rounding": Source("ours", "half to even has no bias"),
@@ -206,6 +226,9 @@ _SOURCES: dict[str, Source] = {
         "ours",
         "0.05 steps; converters of this rate and resolution in the published surveys are noisier, and the "
         "products then lose their exactness: sweep it",
+    ),
+    "tile.adc.nonlinearity": Source(
+        "ours", "none: what matters beside noise is its worst code, which no source of this converter states"
     ),
     "tile.adc.bitlines_per_adc": Source("paper", f"{PAPER}: one ADC is shared by 128 bitlines"),
     "tile.adc.rate_Hz": Source("other work", f"{ISAAC}: 8 bits at 1.28 GS/s"),

@@ -70,16 +70,20 @@ class ResistorSpec:
     unit_resistance_ohm:   resistance of weight 1; weight w has 1/w of it
     switch_resistance_ohm: on-resistance of a unit's switch (a weight-w branch has w parallel units)
     mismatch:              relative sd of a branch's conductance, fixed by location
+    wire_resistance_ohm:   resistance of one segment of wire between neighbouring cells, the same on wordlines
+                           and bitlines; 0 switches the wires off
     """
 
     unit_resistance_ohm: float
     switch_resistance_ohm: float
     mismatch: float
+    wire_resistance_ohm: float
 
     def __post_init__(self) -> None:
         require_positive(self, "unit_resistance_ohm")
         require_between(self, 0, self.unit_resistance_ohm, "switch_resistance_ohm")
         require_between(self, 0, 0.5, "mismatch")
+        require_between(self, 0, self.unit_resistance_ohm, "wire_resistance_ohm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,9 @@ class AdcSpec:
     step:             unit currents per code; 1 resolves every integer
     rounding:         ``half_even``, ``half_up`` (towards +∞, biased) or ``floor``
     noise:            sd of the converter's own input noise, in steps
+    nonlinearity:     peak integral nonlinearity, in steps: a magnitude of m steps is converted as
+                      m + nonlinearity · 4u(1 − u), u = min(1, m / max_code), in either polarity; at most
+                      max_code / 4, above which two levels would come in the wrong order
     bitlines_per_adc: bitlines that share one converter
     rate_Hz:          conversions per second
     """
@@ -100,6 +107,7 @@ class AdcSpec:
     step: int
     rounding: Rounding
     noise: float
+    nonlinearity: float
     bitlines_per_adc: int
     rate_Hz: float
 
@@ -108,6 +116,7 @@ class AdcSpec:
         require_count(self, 1, 1 << 16, "step")
         require_choice(self, ("half_even", "half_up", "floor"), "rounding")
         require_between(self, 0, 100, "noise")
+        require_between(self, 0, self.max_code / 4, "nonlinearity")
         require_count(self, 1, 1 << 16, "bitlines_per_adc")
         require_positive(self, "rate_Hz")
 
@@ -175,7 +184,7 @@ class TileSpec:
 
     @property
     def lossless(self) -> bool:
-        """Whether the converter resolves every possible noiseless sum of a group."""
+        """Whether the converter resolves all sums of a group, were there no noise, wires, nonlinearity."""
         return self.adc.step == 1 and self.adc.max_code >= self.max_sum
 
     def bitlines_per_output(self, bits: int) -> int:

@@ -26,7 +26,9 @@ NOISE_OFF: dict[str, Value] = {
     "dense.cell.noise.stuck_high_rate": 0.0,
     "tile.environment_noise": 0.0,
     "tile.resistor.mismatch": 0.0,
+    "tile.resistor.wire_resistance_ohm": 0.0,
     "tile.adc.noise": 0.0,
+    "tile.adc.nonlinearity": 0.0,
 }
 
 
@@ -152,7 +154,10 @@ def differences(first: ChipSpec, second: ChipSpec) -> dict[str, tuple[Value, Val
 
 
 def without_noise(chip: ChipSpec) -> ChipSpec:
-    """``chip`` with every noise, mismatch, drift and stuck cell switched off; converters unchanged."""
+    """``chip`` with every disturbance off (noise, mismatch, wires, nonlinearity, drift, stuck cells).
+
+    The numbers of levels, codes and check bits are unchanged.
+    """
     return override(chip, NOISE_OFF)
 
 

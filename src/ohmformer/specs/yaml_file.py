@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,7 +13,13 @@ from ohmformer.specs.checks import SpecError
 from ohmformer.specs.chip import ChipSpec
 from ohmformer.specs.tree import build, merge, to_tree
 
-SCHEMA = 1
+SCHEMA = 2
+
+# version 1 knew none of these: what it described had them off
+_ADDED_AFTER_1: dict[str, Any] = {
+    "dense": {"secded_data_bits": 0},
+    "tile": {"resistor": {"wire_resistance_ohm": 0.0}, "adc": {"nonlinearity": 0.0}},
+}
 
 
 def to_yaml(chip: ChipSpec) -> str:
@@ -27,7 +34,7 @@ def from_yaml(text: str, preset: Callable[[str], ChipSpec], where: str = "the ch
     """Read a chip from YAML text (safe-loaded).
 
     Either every field is given, or ``base: NAME`` names the preset whose fields are kept where the text
-    is silent.
+    is silent. A file of version 1 has the fields that it did not know at 0.
 
     Error: SpecError naming ``where`` for text that is no YAML, another schema version, unknown or missing
     fields, impossible values.
@@ -41,15 +48,28 @@ def from_yaml(text: str, preset: Callable[[str], ChipSpec], where: str = "the ch
     if not isinstance(tree, dict):
         raise SpecError(f"{where} must hold named fields of a chip.")
     schema = tree.pop("ohmformer_chip", SCHEMA)
-    if schema != SCHEMA:
-        raise SpecError(f"{where} has schema version {schema!r}: this program reads version {SCHEMA}.")
+    if isinstance(schema, bool) or schema not in (1, SCHEMA):
+        raise SpecError(f"{where} has schema version {schema!r}: this program reads versions 1 and {SCHEMA}.")
     base = tree.pop("base", None)
     try:
         if base is not None:
             tree = merge(to_tree(preset(str(base))), tree)
+        elif schema == 1:
+            tree = _with_absent(tree, _ADDED_AFTER_1)
         return build(ChipSpec, tree)
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from error
+
+
+def _with_absent(tree: dict[str, Any], additions: dict[str, Any]) -> dict[str, Any]:
+    """``tree`` with the nested ``additions`` where it has a group for them and says nothing itself."""
+    filled = dict(tree)
+    for name, value in additions.items():
+        if not isinstance(value, dict):
+            filled.setdefault(name, value)
+        elif isinstance(filled.get(name), dict):
+            filled[name] = _with_absent(filled[name], value)
+    return filled
 
 
 def read_chip(path: str | Path, preset: Callable[[str], ChipSpec]) -> ChipSpec:
