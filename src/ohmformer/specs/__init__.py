@@ -1,8 +1,10 @@
 """Frozen hardware descriptions with sources."""
 
+from ohmformer.specs import noises
 from ohmformer.specs.checks import SpecError
 from ohmformer.specs.chip import BufferSpec, ChipSpec, FunctionUnitSpec, PrecisionSpec
 from ohmformer.specs.dense import CellNoiseSpec, DenseCellSpec, DenseSpec
+from ohmformer.specs.noises import NOISES, NoiseKind
 from ohmformer.specs.presets import describe, names, preset, sources, sources_of
 from ohmformer.specs.source import Source
 from ohmformer.specs.tile import AdcSpec, NumeralSpec, ResistorSpec, TileSpec
@@ -10,6 +12,7 @@ from ohmformer.specs.tree import differences, ideal, leaves, override, parse_set
 from ohmformer.specs.yaml_file import from_yaml, read_chip, to_yaml, write_chip
 
 __all__ = [
+    "NOISES",
     "AdcSpec",
     "BufferSpec",
     "CellNoiseSpec",
@@ -17,6 +20,7 @@ __all__ = [
     "DenseCellSpec",
     "DenseSpec",
     "FunctionUnitSpec",
+    "NoiseKind",
     "NumeralSpec",
     "PrecisionSpec",
     "ResistorSpec",
@@ -29,6 +33,7 @@ __all__ = [
     "ideal",
     "leaves",
     "names",
+    "noises",
     "override",
     "parse_settings",
     "preset",
