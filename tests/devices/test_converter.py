@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -64,6 +65,64 @@ def test_codes_clip_at_the_largest_magnitude_of_either_polarity(bits):
 def test_every_whole_number_passes_unchanged(rounding):
     sums = torch.arange(-255, 256)
     assert torch.equal(devices.convert(sums.double(), adc(rounding=rounding)).long(), sums)
+
+
+def test_nonlinearity_by_hand():
+    """Max code 255, peak 1/2: every term is a fraction of float64-exact numbers, four roundings each."""
+    converter = adc(nonlinearity=0.5)
+    for code in (0, 1, 51, 102, 127, 128, 204, 255, 256, 400):
+        share = Fraction(min(code, 255), 255)
+        level = float(code + Fraction(1, 2) * 4 * share * (1 - share))
+        found = devices.converter_level(torch.tensor([code, -code], dtype=torch.float64), converter)
+        assert found[0] == -found[1]
+        assert math.isclose(float(found[0]), level, rel_tol=4 * 2**-53)
+    # steps: the bow is a share of the codes, whatever a code is worth
+    assert torch.equal(
+        devices.converter_level(torch.tensor([153.0]), adc(step=3, nonlinearity=0.5)),
+        devices.converter_level(torch.tensor([51.0]), converter),
+    )
+
+
+@pytest.mark.parametrize("rounding", ["half_even", "half_up", "floor"])
+def test_the_bow_moves_codes_where_it_exceeds_what_the_rounding_forgives(rounding):
+    """Peak 0.7: rounded to nearest a code moves where 4u(1 - u) > 5/7; floor forgives less than 1."""
+    sums = torch.arange(-255, 256)
+    codes = devices.convert(sums.double(), adc(rounding=rounding, nonlinearity=0.7)).long()
+    if rounding == "floor":
+        # upwards nothing reaches the next code; downwards every bent level falls below its own
+        assert torch.equal(codes, sums - ((sums < 0) & (sums > -255)).long())
+        return
+    share = [Fraction(abs(int(value)), 255) for value in sums]
+    moved = torch.tensor([4 * part * (1 - part) > Fraction(5, 7) for part in share])
+    assert moved.any()
+    assert not moved.all()
+    assert torch.equal(codes, sums + sums.sign() * moved)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 6, 8])
+def test_levels_stay_in_order_up_to_the_largest_nonlinearity(bits):
+    largest = 2**bits - 1
+    levels = devices.converter_levels(adc(bits, nonlinearity=largest / 4), largest + 5)
+    assert levels.dtype == torch.float64
+    assert levels.shape == (2 * largest + 11,)
+    assert (levels.diff() > 0).all()
+    assert torch.equal(levels, -levels.flip(0))
+    # beyond the last code the bow is over
+    assert levels[-6:].tolist() == list(range(largest, largest + 6))
+
+
+def test_levels_of_a_straight_converter_are_the_sums():
+    assert devices.converter_levels(adc(step=4), 3).tolist() == [-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75]
+    assert devices.converter_levels(adc(), 0).tolist() == [0.0]
+    with pytest.raises(DeviceError, match="max_sum is -1"):
+        devices.converter_levels(adc(), -1)
+
+
+def test_nonlinearity_comes_ahead_of_the_converter_s_noise():
+    given = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    sums = torch.full((2,), 127.5, dtype=torch.float64)  # the middle: the bow is at its peak
+    converter = adc(nonlinearity=0.75, noise=2.0)
+    assert devices.convert(sums, converter, noise=given).tolist() == [130, 126]  # 128.25 + 2, 128.25 - 2
 
 
 def test_noise_is_added_in_steps_before_rounding():

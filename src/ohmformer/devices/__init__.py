@@ -4,6 +4,8 @@ from ohmformer.devices.checks import DeviceError
 from ohmformer.devices.confusion import QUADRATURE_ERROR, confusion_matrix, read_error_probabilities
 from ohmformer.devices.converter import (
     convert,
+    converter_level,
+    converter_levels,
     rounding_error_mean,
     rounding_error_probability,
     rounding_error_variance,
@@ -31,6 +33,8 @@ __all__ = [
     "branch_conductance",
     "confusion_matrix",
     "convert",
+    "converter_level",
+    "converter_levels",
     "draw_mismatch",
     "draw_stuck",
     "drift",

@@ -14,6 +14,8 @@ from ohmformer.specs.tile import Rounding
 
 __all__ = [
     "convert",
+    "converter_level",
+    "converter_levels",
     "rounding_error_mean",
     "rounding_error_probability",
     "rounding_error_variance",
@@ -27,16 +29,15 @@ def convert(
 ) -> Tensor:
     """Convert bitline sums to codes; the value of a code is code * step, in unit currents.
 
-    code = clip(rounding(sum / step + adc.noise * N(0, 1)), -max_code, +max_code)
+    code = clip(rounding(level + adc.noise * N(0, 1)), -max_code, +max_code)
+    level = sign(sum) * (m + nonlinearity * 4 * u * (1 - u)),  m = |sum| / step,  u = min(1, m / max_code)
 
     sums:    [...], unit currents, floating point
     noise:   [...], standard normal deviates to use instead of drawing them (for parity tests)
     returns: [...], int32 codes
-    Error:   rounding of sum / step in the dtype of ``sums``.
+    Error:   rounding of the level in the dtype of ``sums``.
     """
-    if not sums.is_floating_point():
-        raise DeviceError(f"sums are {sums.dtype}: a converter takes floating-point sums.")
-    level = sums / adc.step
+    level = converter_level(sums, adc)
     if adc.noise > 0:
         deviate = normal(sums.shape, generator, "adc.noise", sums.dtype) if noise is None else noise
         level = level + adc.noise * deviate
@@ -49,6 +50,36 @@ def convert(
     else:
         level = level.floor()
     return level.clamp(-adc.max_code, adc.max_code).to(torch.int32)
+
+
+def converter_level(sums: Tensor, adc: AdcSpec) -> Tensor:
+    """Level that a bitline sum reaches ahead of the converter's noise and rounding, in steps.
+
+    level = sign(sum) * (m + nonlinearity * 4 * u * (1 - u)),  m = |sum| / step,  u = min(1, m / max_code)
+
+    The bow is 0 at either end of a polarity and ``nonlinearity`` in its middle; odd, because the polarity
+    is decided first and the magnitude converted by the same converter.
+
+    sums:    [...], unit currents, floating point
+    returns: [...], of the same dtype; sum / step itself without nonlinearity
+    """
+    if not sums.is_floating_point():
+        raise DeviceError(f"sums are {sums.dtype}: a converter takes floating-point sums.")
+    level = sums / adc.step
+    if adc.nonlinearity > 0:
+        share = (level.abs() / adc.max_code).clamp_(max=1)
+        level = level + level.sign() * (4 * adc.nonlinearity) * share * (1 - share)
+    return level
+
+
+def converter_levels(adc: AdcSpec, max_sum: int) -> Tensor:
+    """Levels of all whole-number sums from -max_sum to max_sum, ahead of noise and rounding, in steps.
+
+    returns: [2 * max_sum + 1], float64, ascending; the sum s is at s + max_sum
+    """
+    if max_sum < 0:
+        raise DeviceError(f"max_sum is {max_sum}: it must be at least 0.")
+    return converter_level(torch.arange(-max_sum, max_sum + 1, dtype=torch.float64), adc)
 
 
 def rounding_error_probability(sd: Tensor | float, rounding: Rounding = "half_even") -> Tensor:
