@@ -1,0 +1,74 @@
+// Every kernel for one instruction set: include it with OHM_ISA set to a name of its own.
+#pragma once
+#include "ars.hpp"
+#include "functions.hpp"
+#include "linear.hpp"
+
+namespace ohm {
+namespace OHM_ISA {
+
+inline void words(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t first,
+                  int64_t blocks, uint32_t* out) {
+  const Ars ars(seed, stream);
+  for (int64_t m = 0; m < rows; m++)
+    for (int64_t i = 0; i < blocks; i++)
+      ars.words(static_cast<uint64_t>(keys[m]), static_cast<uint64_t>(first + i), out + (m * blocks + i) * 4);
+}
+
+// Rows whose 64 random bits lie below a bound; at most `room` of them are written, all are counted.
+inline int64_t hits(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, uint64_t below,
+                    int64_t* found, int64_t room) {
+  const Ars ars(seed, stream);
+  int64_t count = 0;
+  for (int64_t m = 0; m < rows; m++) {
+    uint32_t block[4];
+    ars.words(static_cast<uint64_t>(keys[m]), 0, block);
+    if ((static_cast<uint64_t>(block[1]) << 32 | block[0]) < below) {
+      if (count < room) found[count] = m;
+      count++;
+    }
+  }
+  return count;
+}
+
+// y[m, n] += round(sd[m] * z), z the sum of four entries of the table.
+inline void deviates(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t columns,
+                     const float* table, const float* sd, float* y) {
+  const Ars ars(seed, stream);
+  for (int64_t m = 0; m < rows; m++)
+    for (int64_t n = 0; n < columns; n += 4) {
+      uint32_t block[4];
+      ars.words(static_cast<uint64_t>(keys[m]), static_cast<uint64_t>(n / 4), block);
+      for (int64_t i = 0; i < smaller(4, columns - n); i++) {
+        const uint32_t w = block[i];
+        const float z = table[w & 255] + table[w >> 8 & 255] + table[w >> 16 & 255] + table[w >> 24];
+        y[m * columns + n + i] += __builtin_rintf(z * sd[m]);
+      }
+    }
+}
+
+inline Kernels make_kernels(const char* name) {
+  Kernels made;
+  made.name = name;
+  made.pack_columns = PACK_COLUMNS;
+  made.pack_inner = PACK_INNER;
+  made.packed_bytes = packed_bytes;
+  made.pack = pack;
+  made.unpack = unpack;
+  made.patch = patch;
+  made.quantise = quantise;
+  made.product = product;
+  made.linear = linear;
+  made.batch = batch;
+  made.words = words;
+  made.hits = hits;
+  made.deviates = deviates;
+  made.function = function;
+  made.softmax = softmax;
+  made.layer_norm = layer_norm;
+  made.rms_norm = rms_norm;
+  return made;
+}
+
+}  // namespace OHM_ISA
+}  // namespace ohm

@@ -1,0 +1,156 @@
+// The Python module: addresses and sizes in, checked by engine/native.py, which alone calls it.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <string>
+#include <vector>
+
+#include "table.hpp"
+
+namespace nb = nanobind;
+using namespace ohm;
+using Address = uintptr_t;
+
+namespace {
+
+template <typename T>
+T* at(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+struct Choice {
+  const Kernels* k;
+};
+
+std::vector<const Kernels*> offered() {
+  std::vector<const Kernels*> found;
+  const auto offer = [&](const Kernels* k) {
+    if (k) found.push_back(k);
+  };
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool aes = __builtin_cpu_supports("aes");
+  if (aes && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    offer(avx512_kernels());
+  if (aes && __builtin_cpu_supports("avx2")) offer(avx2_kernels());
+#endif
+  offer(portable_kernels());
+  return found;
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.def("names", [] {
+    std::vector<std::string> names;
+    for (const Kernels* k : offered()) names.emplace_back(k->name);
+    return names;
+  });
+  nb::class_<Curve>(m, "Curve")
+      .def("__init__", [](Curve* self, int kind, int segments, float low, float per_unit, Address values,
+                          Address rises, float up, float down, float floor) {
+        *self = Curve{kind, segments, low, per_unit, at<const float>(values), at<const float>(rises), up, down,
+                      floor};
+      });
+  nb::class_<Choice>(m, "Kernels")
+      .def("__init__",
+           [](Choice* self, const std::string& name) {
+             for (const Kernels* k : offered())
+               if (name == k->name) {
+                 self->k = k;
+                 return;
+               }
+             throw nb::value_error("unknown instruction set");
+           })
+      .def_prop_ro("name", [](const Choice& c) { return std::string(c.k->name); })
+      .def_prop_ro("pack_columns", [](const Choice& c) { return c.k->pack_columns; })
+      .def_prop_ro("pack_inner", [](const Choice& c) { return c.k->pack_inner; })
+      .def("packed_bytes", [](const Choice& c, int64_t n, int64_t k) { return c.k->packed_bytes(n, k); })
+      .def("pack", [](const Choice& c, Address codes, int64_t n, int64_t k,
+                      Address packed) { c.k->pack(at<int8_t>(codes), n, k, at<int8_t>(packed)); })
+      .def("unpack",
+           [](const Choice& c, Address packed, int64_t n, int64_t k, Address ids, int64_t count, Address codes) {
+             c.k->unpack(at<int8_t>(packed), n, k, at<int64_t>(ids), count, at<int8_t>(codes));
+           })
+      .def("patch",
+           [](const Choice& c, Address packed, int64_t n, int64_t k, Address places, Address deltas,
+              int64_t count) {
+             c.k->patch(at<int8_t>(packed), n, k, at<int64_t>(places), at<int32_t>(deltas), count);
+           })
+      .def("quantise",
+           [](const Choice& c, Address x, int64_t rows, int64_t inner, int highest, float fixed, Address codes,
+              Address scale) {
+             nb::gil_scoped_release free;
+             c.k->quantise(at<float>(x), rows, inner, highest, fixed, at<int8_t>(codes), at<float>(scale));
+           })
+      .def("product",
+           [](const Choice& c, Address codes, int64_t rows, int64_t inner, Address packed, int64_t columns,
+              Address y, int threads) {
+             nb::gil_scoped_release free;
+             c.k->product(at<int8_t>(codes), rows, inner, at<int8_t>(packed), columns, at<int32_t>(y), threads);
+           })
+      .def("linear",
+           [](const Choice& c, Address x, int64_t rows, int64_t inner, int64_t columns, int highest, float fixed,
+              Address packed, Address scale, Address bias, Address y, Address misreads, int64_t misread_count,
+              Address wrong, int64_t wrong_count, int threads) {
+             const LinearJob job{at<float>(x),     rows,          inner,           columns,
+                                 highest,          fixed,         at<int8_t>(packed), at<float>(scale),
+                                 at<float>(bias),  at<float>(y),  at<Misread>(misreads), misread_count,
+                                 at<WrongOutput>(wrong), wrong_count, threads};
+             nb::gil_scoped_release free;
+             c.k->linear(job);
+           })
+      .def("batch",
+           [](const Choice& c, Address a, int64_t a_entry, int64_t a_row, Address b, int64_t b_entry,
+              int64_t b_column, int64_t b_inner, int64_t entries, int64_t rows, int64_t inner, int64_t columns,
+              int highest, Address factor, int64_t factor_entry, Address y, Address wrong, int64_t wrong_count,
+              int threads) {
+             const BatchJob job{at<float>(a), a_entry, a_row, at<float>(b), b_entry, b_column, b_inner, entries,
+                                rows, inner, columns, highest, at<float>(factor), factor_entry, at<float>(y),
+                                at<WrongOutput>(wrong), wrong_count, threads};
+             nb::gil_scoped_release free;
+             c.k->batch(job);
+           })
+      .def("words",
+           [](const Choice& c, uint64_t seed, uint64_t stream, Address keys, int64_t rows, int64_t first,
+              int64_t blocks, Address out) {
+             c.k->words(seed, stream, at<int64_t>(keys), rows, first, blocks, at<uint32_t>(out));
+           })
+      .def("hits",
+           [](const Choice& c, uint64_t seed, uint64_t stream, Address keys, int64_t rows, uint64_t below,
+              Address found, int64_t room) {
+             return c.k->hits(seed, stream, at<int64_t>(keys), rows, below, at<int64_t>(found), room);
+           })
+      .def("deviates",
+           [](const Choice& c, uint64_t seed, uint64_t stream, Address keys, int64_t rows, int64_t columns,
+              Address table, Address sd, Address y) {
+             nb::gil_scoped_release free;
+             c.k->deviates(seed, stream, at<int64_t>(keys), rows, columns, at<float>(table), at<float>(sd),
+                           at<float>(y));
+           })
+      .def("function",
+           [](const Choice& c, const Curve& curve, Address x, Address y, int64_t count, int threads) {
+             nb::gil_scoped_release free;
+             c.k->function(curve, at<float>(x), at<float>(y), count, threads);
+           })
+      .def("softmax",
+           [](const Choice& c, Address x, Address y, int64_t rows, int64_t inner, const Curve& exponential,
+              const Curve& reciprocal, int highest, int threads) {
+             nb::gil_scoped_release free;
+             c.k->softmax(at<float>(x), at<float>(y), rows, inner, exponential, reciprocal, highest, threads);
+           })
+      .def("layer_norm",
+           [](const Choice& c, Address x, Address gain, Address shift, Address y, int64_t rows, int64_t inner,
+              float eps, const Curve& curve, int highest, int threads) {
+             nb::gil_scoped_release free;
+             c.k->layer_norm(at<float>(x), at<float>(gain), at<float>(shift), at<float>(y), rows, inner, eps,
+                             curve, highest, threads);
+           })
+      .def("rms_norm", [](const Choice& c, Address x, Address gain, Address y, int64_t rows, int64_t inner,
+                          float eps, const Curve& curve, int highest, int threads) {
+        nb::gil_scoped_release free;
+        c.k->rms_norm(at<float>(x), at<float>(gain), at<float>(y), rows, inner, eps, curve, highest, threads);
+      });
+}

@@ -1,0 +1,98 @@
+// What every instruction set offers: one table of functions each, chosen once at load.
+#pragma once
+#include <cstdint>
+
+namespace ohm {
+
+// One function of the function unit, as functions/tables.py makes it.
+struct Curve {
+  int kind;            // see functions.hpp
+  int segments;
+  float low, per_unit;  // index = (u - low) * per_unit
+  const float* values;  // [segments + 1], the last one is the value beyond the range
+  const float* rises;   // [segments + 1]
+  float up, down;       // 2^fraction_bits and its inverse
+  float floor;          // exp: smallest exponent that is not flushed to 0
+};
+
+// Wrong symbols of the dense crossbar that one sequence meets: resident[n, k] is off by delta for rows
+// first ... last - 1. Sorted by n.
+struct Misread {
+  int32_t n, k, delta, first, last;
+};
+
+// Wrong conversions: output (row, n) is off by size. Sorted by row.
+struct WrongOutput {
+  int64_t row;
+  int64_t n;
+  int64_t size;
+};
+
+struct LinearJob {
+  const float* x;  // [rows, inner]
+  int64_t rows, inner, columns;
+  int highest;            // largest code magnitude, at most 127
+  float fixed_scale;      // > 0: one calibrated scale, codes clip; 0: one scale per row
+  const int8_t* packed;   // see pack
+  const float* scale;     // [columns]
+  const float* bias;      // [columns] or null
+  float* y;               // [rows, columns]
+  const Misread* misreads;
+  int64_t misread_count;
+  const WrongOutput* wrong;
+  int64_t wrong_count;
+  int threads;
+};
+
+// y[g] = (codes of a[g]) x (codes of b[g])^T, scaled by both; b's rows are the columns of the product.
+struct BatchJob {
+  const float* a;  // [entries, rows, inner], strides in elements
+  int64_t a_entry, a_row;
+  const float* b;  // [entries, columns, inner]
+  int64_t b_entry, b_column, b_inner;
+  int64_t entries, rows, inner, columns;
+  int highest;
+  const float* factor;  // [entries, inner] or null: b's scale of each inner element; a is multiplied by it
+  int64_t factor_entry;
+  float* y;              // [entries, rows, columns]
+  const WrongOutput* wrong;  // row counts through all entries
+  int64_t wrong_count;
+  int threads;
+};
+
+struct Kernels {
+  const char* name;
+  int pack_columns, pack_inner;  // packed panels: this many columns, inner steps of this many elements
+  int64_t (*packed_bytes)(int64_t columns, int64_t inner);
+  void (*pack)(const int8_t* codes, int64_t columns, int64_t inner, int8_t* packed);
+  void (*unpack)(const int8_t* packed, int64_t columns, int64_t inner, const int64_t* ids, int64_t count,
+                 int8_t* codes);
+  void (*patch)(int8_t* packed, int64_t columns, int64_t inner, const int64_t* places, const int32_t* deltas,
+                int64_t count);
+  void (*quantise)(const float* x, int64_t rows, int64_t inner, int highest, float fixed_scale, int8_t* codes,
+                   float* scale);
+  void (*product)(const int8_t* codes, int64_t rows, int64_t inner, const int8_t* packed, int64_t columns,
+                  int32_t* y, int threads);
+  void (*linear)(const LinearJob& job);
+  void (*batch)(const BatchJob& job);
+  void (*words)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t first,
+                int64_t blocks, uint32_t* out);
+  int64_t (*hits)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, uint64_t below,
+                  int64_t* found, int64_t room);
+  void (*deviates)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t columns,
+                   const float* table, const float* sd, float* y);
+  void (*function)(const Curve& curve, const float* x, float* y, int64_t count, int threads);
+  void (*softmax)(const float* x, float* y, int64_t rows, int64_t inner, const Curve& exponential,
+                  const Curve& reciprocal, int highest, int threads);
+  void (*layer_norm)(const float* x, const float* gain, const float* shift, float* y, int64_t rows,
+                     int64_t inner, float eps, const Curve& rsqrt, int highest, int threads);
+  void (*rms_norm)(const float* x, const float* gain, float* y, int64_t rows, int64_t inner, float eps,
+                   const Curve& rsqrt, int highest, int threads);
+};
+
+// Null where they were not compiled; to be asked only on a processor that has the instructions.
+const Kernels* portable_kernels();
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+
+}  // namespace ohm
