@@ -1,7 +1,7 @@
 """Readable reference of the dense crossbar and of the computation crossbar."""
 
 from ohmformer.crossbars.checks import CrossbarError
-from ohmformer.crossbars.computation import ProductResult, compute, draw_mismatch
+from ohmformer.crossbars.computation import ProductResult, WireModel, compute, draw_mismatch
 from ohmformer.crossbars.dense import DenseCrossbar
 from ohmformer.crossbars.moments import (
     additive_mean,
@@ -17,6 +17,7 @@ from ohmformer.crossbars.operands import (
     output_blocks,
     plane_weights,
     resident_planes,
+    resistor_weights,
     streamed_digits,
     wordline_groups,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "DenseCrossbar",
     "Group",
     "ProductResult",
+    "WireModel",
     "additive_mean",
     "additive_variance",
     "compute",
@@ -38,6 +40,7 @@ __all__ = [
     "plane_weights",
     "product_variance",
     "resident_planes",
+    "resistor_weights",
     "streamed_digits",
     "wordline_groups",
 ]

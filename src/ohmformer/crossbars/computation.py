@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,14 +15,17 @@ from ohmformer.crossbars.operands import (
     drive,
     output_blocks,
     resident_planes,
+    resistor_weights,
     streamed_digits,
     wordline_groups,
 )
-from ohmformer.devices import convert, normal
+from ohmformer.devices import branch_conductance, convert, nodal_conductance, normal, wire_attenuation
 from ohmformer.devices import draw_mismatch as draw_branch_mismatch
 from ohmformer.specs import TileSpec
 
-__all__ = ["ProductResult", "compute", "draw_mismatch"]
+__all__ = ["ProductResult", "WireModel", "compute", "draw_mismatch"]
+
+WireModel = Literal["closed_form", "nodal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,24 +59,32 @@ def compute(
     *,
     generator: torch.Generator | None = None,
     mismatch: Tensor | Sequence[Tensor] | None = None,
+    wires: WireModel = "closed_form",
 ) -> ProductResult:
     """Multiply two integer matrices on computation crossbars.
 
-    a_{t,g,i,j} = ADC( sum_{k in group g of tile t} d_ki * e_kj * (1 + mismatch) + noise )
+    a_{t,g,i,j} = ADC( (1 - loss) * sum_{k in group g of tile t} d_ki * e_kj * (1 + mismatch) + noise )
     y = sum_t sum_g sum_i sum_j radix^i * c_j * step * a_{t,g,i,j}
 
     d_i the streamed digits, driven through resistors of several weights; e_j the resident planes with
-    weights c_j; noise of sd ``tile.environment_noise`` per conversion (a pair of bitlines is converted as
-    one difference), then the converter with its own noise (``devices.convert``).
+    weights c_j; loss the share of its sum that the bitline of plane j and output n loses in the wires
+    (``devices.wire_attenuation``; 0 without wire resistance); noise of sd ``tile.environment_noise`` per
+    conversion (a pair of bitlines is converted as one difference), then the converter with its own
+    nonlinearity and noise (``devices.convert``).
 
     streamed: [row, inner], resident: [inner, column], integers of the given bits
     generator: needed if a noise of the tile is above 0
     mismatch:  deviations of the physical tiles as from ``draw_mismatch``, one or several; None: nominal
                resistors. The tile at block (k, n) of the operands is number (k * n_blocks + n) modulo their
                count.
-    Error:     none for lossless converters without noise: bit for bit the integer product.
+    wires:     ``closed_form`` as above, or ``nodal``: (1 - loss) * e_kj * (1 + mismatch) is replaced by
+               the exact effective conductances of each loaded tile (``devices.nodal_conductance``; a second
+               for each tile of 128 x 128). Only matters with wire resistance.
+    Error:     none without noise, wires and nonlinearity where converters lose nothing: the integer product.
     """
     _check(streamed, resident)
+    if wires not in ("closed_form", "nodal"):
+        raise CrossbarError(f"wires is {wires!r}: allowed are closed_form, nodal.")
     tiles = [mismatch] if isinstance(mismatch, Tensor) else list(mismatch or ())
     for drawn in tiles:
         if drawn.shape != (tile.wordlines, tile.bitlines):
@@ -87,13 +99,21 @@ def compute(
     blocks = output_blocks(columns, tile, resident_bits)
     values = torch.zeros(rows, columns, dtype=torch.int64)
     conversions = cycles = 0
+    solved: dict[tuple[int, int], Tensor] = {}
     for group in wordline_groups(streamed.shape[1], tile):
-        wires = driven[:, :, group.start : group.stop].flatten(2)  # [row, digit, wordline]
+        voltages = driven[:, :, group.start : group.stop].flatten(2)  # [row, digit, wordline]
         for n_block, (first, last) in enumerate(blocks):
             physical = tiles[(group.block * len(blocks) + n_block) % len(tiles)] if tiles else None
-            switched = planes[:, group.start : group.stop, first:last]
-            conductance = _relative_conductance(switched, tile, group.place, physical)
-            sums = wires @ conductance.flatten(1)  # [row, digit, column * plane]
+            if tile.resistor.wire_resistance_ohm > 0 and wires == "nodal":
+                place = (group.block, n_block)
+                if place not in solved:
+                    whole = slice(group.block * tile.elements, (group.block + 1) * tile.elements)
+                    solved[place] = _nodal(planes[:, whole, first:last], tile, physical)
+                wordlines = group.place * tile.numeral.resistors_per_digit
+                sums = voltages @ solved[place][wordlines : wordlines + voltages.shape[-1]]
+            else:
+                switched = planes[:, group.start : group.stop, first:last]
+                sums = _bitline_sums(voltages, switched, tile, group.place, physical)
             if tile.environment_noise > 0:
                 deviate = normal(sums.shape, generator, "environment_noise", sums.dtype)
                 sums = sums.add_(deviate, alpha=tile.environment_noise)
@@ -101,8 +121,36 @@ def compute(
             codes = codes.view(rows, len(radix_powers), last - first, len(weights))
             values[:, first:last] += ((codes * weights).sum(-1) * radix_powers[:, None]).sum(1)
             conversions += codes.numel()
-            cycles += wires.shape[0] * wires.shape[1]
+            cycles += voltages.shape[0] * voltages.shape[1]
     return ProductResult(values=values, conversions=conversions, cycles=cycles)
+
+
+def _bitline_sums(
+    voltages: Tensor, switched: Tensor, tile: TileSpec, place: int, deviations: Tensor | None
+) -> Tensor:
+    """Sums of the bitlines (or pairs of them) of some columns, less what closed-form wires take.
+
+    voltages: [row, digit, wordline], the units that each wordline drives
+    switched: [plane, element, column], as in ``_relative_conductance``
+    returns:  [row, digit, column * plane], float64, unit currents
+    """
+    conductance = _relative_conductance(switched, tile, place, deviations).flatten(1)
+    if tile.resistor.wire_resistance_ohm == 0:
+        return voltages @ conductance
+    keep = 1 - wire_attenuation(tile)
+    if tile.resident_code == "bits":
+        return (voltages @ conductance) * keep[: conductance.shape[1]]
+    # the two bitlines of a pair lose shares of their own before one is taken from the other
+    plus = _states(switched, tile).flatten(1) > 0
+    first, second = keep[: 2 * conductance.shape[1]].view(-1, 2).unbind(1)
+    return (voltages @ conductance.where(plus, 0.0)) * first + (
+        voltages @ conductance.where(~plus, 0.0)
+    ) * second
+
+
+def _states(switched: Tensor, tile: TileSpec) -> Tensor:
+    """Switch states by wordline: [plane, element, column] -> [wordline, column, plane], float64."""
+    return switched.permute(1, 2, 0).repeat_interleave(tile.numeral.resistors_per_digit, dim=0).double()
 
 
 def _relative_conductance(switched: Tensor, tile: TileSpec, place: int, deviations: Tensor | None) -> Tensor:
@@ -113,17 +161,42 @@ def _relative_conductance(switched: Tensor, tile: TileSpec, place: int, deviatio
     deviations: [wordline, bitline] of the physical tile, or None
     returns:    [wordline, column, plane], float64; the wordlines of these elements alone
     """
-    resistors = tile.numeral.resistors_per_digit
-    count, elements, columns = switched.shape
-    states = switched.permute(1, 2, 0).repeat_interleave(resistors, dim=0).double()
+    states = _states(switched, tile)
     if deviations is None:
         return states
+    resistors = tile.numeral.resistors_per_digit
+    count, elements, columns = switched.shape
     per_plane = 1 if tile.resident_code == "bits" else 2
     wordline = slice(place * resistors, (place + elements) * resistors)
     here = deviations[wordline, : columns * count * per_plane].unflatten(1, (columns, count, per_plane))
     # a plane at +1 uses the first bitline of its pair, at -1 the last (for bits the only one)
     own = torch.where(states > 0, here[..., 0], here[..., -1])
     return states * (1 + own)
+
+
+def _nodal(switched: Tensor, tile: TileSpec, deviations: Tensor | None) -> Tensor:
+    """Effective conductance over the nominal one of each wordline to each bitline, or pair of bitlines.
+
+    switched: [plane, element, column], all elements that the tile holds
+    returns:  [wordline, column * plane], float64
+    """
+    conductance = _relative_conductance(switched, tile, 0, deviations).flatten(1)
+    units = torch.tensor(resistor_weights(tile), dtype=torch.float64).repeat(switched.shape[1])[:, None]
+    unit_S = branch_conductance(1, tile.resistor)
+    cells_S = torch.zeros(tile.wordlines, tile.bitlines, dtype=torch.float64)
+    used = cells_S[: conductance.shape[0]]
+    if tile.resident_code == "bits":
+        used[:, : conductance.shape[1]] = units * conductance * unit_S
+    else:
+        plus = _states(switched, tile).flatten(1) > 0
+        width = 2 * conductance.shape[1]
+        used[:, 0:width:2] = units * conductance.where(plus, 0.0) * unit_S
+        used[:, 1:width:2] = -units * conductance.where(~plus, 0.0) * unit_S
+    effective = nodal_conductance(cells_S, tile.resistor.wire_resistance_ohm)[: conductance.shape[0]]
+    relative = effective / (unit_S * units)
+    if tile.resident_code == "bits":
+        return relative[:, : conductance.shape[1]]
+    return relative[:, 0:width:2] - relative[:, 1:width:2]
 
 
 def _check(streamed: Tensor, resident: Tensor) -> None:

@@ -1,5 +1,7 @@
 """Mean and variance of a product on computation crossbars with lossless converters, in closed form.
 
+Wires and nonlinearity, which move the level off the whole number, are refused here.
+
 A conversion sees the whole number s plus a normal deviation of variance
 
     v = environment_noise^2 + adc.noise^2 + mismatch^2 * sum_{k, r} (w_r * state_kr * e_kj)^2
@@ -33,7 +35,7 @@ from ohmformer.crossbars.operands import (
     streamed_digits,
     wordline_groups,
 )
-from ohmformer.devices import rounding_error_mean, rounding_error_variance
+from ohmformer.devices import rounding_error_mean, rounding_error_variance, static_deviation
 from ohmformer.specs import TileSpec
 
 __all__ = ["additive_mean", "additive_variance", "mean_squares", "noise_variance", "product_variance"]
@@ -152,3 +154,7 @@ def _sum_of_squares(weights: tuple[int, ...]) -> int:
 def _require_lossless(tile: TileSpec) -> None:
     if not tile.lossless:
         raise CrossbarError("The converter loses information: its errors have no closed form here.")
+    if static_deviation(tile) > 0:
+        raise CrossbarError(
+            "Wires or nonlinearity move the levels off the whole numbers: there is no closed form here."
+        )

@@ -23,6 +23,7 @@ __all__ = [
     "output_blocks",
     "plane_weights",
     "resident_planes",
+    "resistor_weights",
     "streamed_digits",
     "wordline_groups",
 ]
@@ -55,6 +56,11 @@ def drive(digits: Tensor, tile: TileSpec) -> Tensor:
     """
     code = ResistorCode(tile.numeral.radix, tile.numeral.polarity)
     return code.switch_states(digits).double() * torch.tensor(code.weights, dtype=torch.float64)
+
+
+def resistor_weights(tile: TileSpec) -> tuple[int, ...]:
+    """Units w_r of each resistor of an element, in the order of its wordlines."""
+    return ResistorCode(tile.numeral.radix, tile.numeral.polarity).weights
 
 
 def plane_weights(tile: TileSpec, bits: int) -> tuple[int, ...]:

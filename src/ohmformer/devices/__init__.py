@@ -26,6 +26,7 @@ from ohmformer.devices.dense_cell import (
 from ohmformer.devices.gaussian import normal, uniform, upper_tail
 from ohmformer.devices.resistor import branch_conductance, draw_mismatch, unit_current_A
 from ohmformer.devices.thermal import johnson_current_A
+from ohmformer.devices.wire import nodal_conductance, static_deviation, wire_attenuation
 
 __all__ = [
     "QUADRATURE_ERROR",
@@ -41,6 +42,7 @@ __all__ = [
     "drift_factor",
     "johnson_current_A",
     "level_conductances",
+    "nodal_conductance",
     "normal",
     "program",
     "read",
@@ -51,9 +53,11 @@ __all__ = [
     "rounding_error_probability",
     "rounding_error_variance",
     "sense",
+    "static_deviation",
     "telegraph_amplitude",
     "thresholds",
     "uniform",
     "unit_current_A",
     "upper_tail",
+    "wire_attenuation",
 ]
