@@ -1,5 +1,6 @@
-"""Balanced digits, the resistors behind a digit, bits and symbols, and the symmetric quantisers."""
+"""Balanced digits and their resistors, bits and symbols, quantisers, the code of protected words."""
 
+from ohmformer.numerals import secded
 from ohmformer.numerals.balanced import BalancedNumeral, digits_for_bits
 from ohmformer.numerals.checks import NumeralError
 from ohmformer.numerals.quantise import (
@@ -12,6 +13,7 @@ from ohmformer.numerals.quantise import (
     quantise_with_scale,
 )
 from ohmformer.numerals.resistors import Polarity, ResistorCode
+from ohmformer.numerals.secded import check_bits
 from ohmformer.numerals.twos_complement import (
     SymbolCode,
     bit_weights,
@@ -30,6 +32,7 @@ __all__ = [
     "ResistorCode",
     "SymbolCode",
     "bit_weights",
+    "check_bits",
     "dequantise",
     "digits_for_bits",
     "from_bits",
@@ -39,6 +42,7 @@ __all__ = [
     "quantise_per_row",
     "quantise_per_tensor",
     "quantise_with_scale",
+    "secded",
     "symbols_per_value",
     "to_bits",
     "to_symbols",
