@@ -21,6 +21,7 @@ from ohmformer.crossbars.operands import (
     streamed_digits,
     wordline_groups,
 )
+from ohmformer.crossbars.protection import check_cells_per_row, row_words, words_per_row
 
 __all__ = [
     "CrossbarError",
@@ -30,6 +31,7 @@ __all__ = [
     "WireModel",
     "additive_mean",
     "additive_variance",
+    "check_cells_per_row",
     "compute",
     "digit_weights",
     "draw_mismatch",
@@ -41,6 +43,8 @@ __all__ = [
     "product_variance",
     "resident_planes",
     "resistor_weights",
+    "row_words",
     "streamed_digits",
     "wordline_groups",
+    "words_per_row",
 ]

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ohmformer.crossbars.checks import CrossbarError
+from ohmformer.crossbars.protection import check_from_symbols, check_symbols, row_values, row_words
 from ohmformer.devices import draw_stuck, program, read
-from ohmformer.numerals import from_symbols, symbols_per_value, to_symbols
+from ohmformer.numerals import from_symbols, secded, symbols_per_value, to_symbols
 from ohmformer.specs import DenseSpec
 
 __all__ = ["DenseCrossbar"]
@@ -22,18 +23,22 @@ class DenseCrossbar:
     """Integers stored in dense banks; made by ``program``.
 
     Placement: cells follow each other in the order row, column, symbol (least significant first); they fill
-    the bitlines of a wordline, then the next wordline, then the next bank.
+    the bitlines of a wordline, then the next wordline, then the next bank. Check cells (``secded_data_bits``
+    above 0; see ``crossbars.protection``) follow all of them, in the order row, word, symbol.
 
     dense:         the bank
     bits:          of a stored integer
     conductance_S: [row, column, symbol], float32, as programmed; a read does not change it
     stuck:         [row, column, symbol], int8, the stuck cells at these places (devices.draw_stuck)
+    check_conductance_S, check_stuck: [row, word, symbol], the same of the check cells; no word without them
     """
 
     dense: DenseSpec
     bits: int
     conductance_S: Tensor
     stuck: Tensor
+    check_conductance_S: Tensor
+    check_stuck: Tensor
 
     @classmethod
     def program(
@@ -44,27 +49,37 @@ class DenseCrossbar:
         generator: torch.Generator | None,
         *,
         stuck: Tensor | None = None,
+        check_stuck: Tensor | None = None,
     ) -> DenseCrossbar:
         """Write integers into cells.
 
         weights: [row, column], integers of ``bits`` bits
-        stuck:   stuck cells at these places, for a second write to the same cells; drawn if None
+        stuck, check_stuck: stuck cells at these places, for a second write to the same cells; drawn if None
         """
         if weights.ndim != 2:
             raise CrossbarError(f"weights have shape {tuple(weights.shape)}: a matrix is stored.")
         symbols = to_symbols(weights, bits, dense.cell.bits, dense.weight_code, dense.gray)
-        if stuck is None:
-            stuck = draw_stuck(tuple(symbols.shape), dense.cell, generator)
-        elif stuck.shape != symbols.shape:
-            raise CrossbarError(
-                f"stuck has shape {tuple(stuck.shape)}: the cells are {tuple(symbols.shape)}."
-            )
-        conductance = program(symbols, dense.cell, generator, stuck=stuck, dtype=torch.float32)
-        return cls(dense=dense, bits=bits, conductance_S=conductance, stuck=stuck)
+        conductance, stuck = _program(symbols, dense, generator, stuck, "stuck")
+        if dense.secded_data_bits:
+            words = row_words(weights, bits, dense)
+            check = check_symbols(secded.encode(words), dense, dense.cell.bits)
+        else:
+            check = symbols.new_zeros(weights.shape[0], 0, 1)
+        check_conductance, check_stuck = _program(check, dense, generator, check_stuck, "check_stuck")
+        return cls(
+            dense=dense,
+            bits=bits,
+            conductance_S=conductance,
+            stuck=stuck,
+            check_conductance_S=check_conductance,
+            check_stuck=check_stuck,
+        )
 
     def rewrite(self, weights: Tensor, generator: torch.Generator | None) -> DenseCrossbar:
         """The same cells after another write: new programming noise, the same stuck cells."""
-        return DenseCrossbar.program(weights, self.dense, self.bits, generator, stuck=self.stuck)
+        return DenseCrossbar.program(
+            weights, self.dense, self.bits, generator, stuck=self.stuck, check_stuck=self.check_stuck
+        )
 
     def read(self, generator: torch.Generator | None) -> Tensor:
         """Read every integer once: noisy conductances, thresholds, symbols, numbers.
@@ -74,14 +89,33 @@ class DenseCrossbar:
         return self.read_rows(0, self.conductance_S.shape[0], generator)
 
     def read_rows(self, start: int, stop: int, generator: torch.Generator | None) -> Tensor:
-        """Read the rows from ``start`` to ``stop`` once, [stop - start, column]."""
-        cell = self.dense.cell
-        rows_at_once = max(1, _CELLS_AT_ONCE // max(1, self.conductance_S.shape[1:].numel()))
-        parts = []
-        for part in self.conductance_S[start:stop].split(rows_at_once):
+        """Read the rows from ``start`` to ``stop`` once, [stop - start, column]; words are corrected."""
+        return self.read_words(start, stop, generator)[0]
+
+    def read_words(self, start: int, stop: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Read rows once, and say what the code found in their words.
+
+        returns: [stop - start, column], int8 or int16, corrected;
+                 [stop - start, word], int8: ``secded.CLEAN``, ``CORRECTED``, ``DETECTED`` (then as read)
+        """
+        cell, columns = self.dense.cell, self.conductance_S.shape[1]
+        in_a_row = self.conductance_S.shape[1:].numel() + self.check_conductance_S.shape[1:].numel()
+        rows_at_once = max(1, _CELLS_AT_ONCE // max(1, in_a_row))
+        parts, statuses = [], []
+        check_parts = self.check_conductance_S[start:stop].split(rows_at_once)
+        for part, check_part in zip(
+            self.conductance_S[start:stop].split(rows_at_once), check_parts, strict=True
+        ):
             symbols = read(part, cell, generator)
-            parts.append(from_symbols(symbols, self.bits, cell.bits, self.dense.weight_code, self.dense.gray))
-        return torch.cat(parts)
+            values = from_symbols(symbols, self.bits, cell.bits, self.dense.weight_code, self.dense.gray)
+            status = torch.zeros(check_part.shape[:2], dtype=torch.int8)
+            if self.dense.secded_data_bits:
+                check = check_from_symbols(read(check_part, cell, generator), self.dense, cell.bits)
+                words, status = secded.correct(row_words(values, self.bits, self.dense), check)
+                values = row_values(words, columns, self.bits, self.dense)
+            parts.append(values)
+            statuses.append(status)
+        return torch.cat(parts), torch.cat(statuses)
 
     @property
     def symbols(self) -> int:
@@ -90,8 +124,8 @@ class DenseCrossbar:
 
     @property
     def cells(self) -> int:
-        """Cells in use."""
-        return self.conductance_S.numel()
+        """Cells in use, check cells included."""
+        return self.conductance_S.numel() + self.check_conductance_S.numel()
 
     @property
     def wordlines_used(self) -> int:
@@ -104,7 +138,7 @@ class DenseCrossbar:
         return -(-self.cells // self.dense.cells)
 
     def location(self, row: int, column: int, symbol_index: int) -> tuple[int, int, int]:
-        """Bank, wordline and bitline of a cell."""
+        """Bank, wordline and bitline of a data cell."""
         rows, columns, symbols = self.conductance_S.shape
         if not (0 <= row < rows and 0 <= column < columns and 0 <= symbol_index < symbols):
             raise CrossbarError(
@@ -115,3 +149,14 @@ class DenseCrossbar:
         bank, inside = divmod(cell, self.dense.cells)
         wordline, bitline = divmod(inside, self.dense.bitlines)
         return bank, wordline, bitline
+
+
+def _program(
+    symbols: Tensor, dense: DenseSpec, generator: torch.Generator | None, stuck: Tensor | None, name: str
+) -> tuple[Tensor, Tensor]:
+    """Write levels into cells that may be stuck: conductances, and which are."""
+    if stuck is None:
+        stuck = draw_stuck(tuple(symbols.shape), dense.cell, generator)
+    elif stuck.shape != symbols.shape:
+        raise CrossbarError(f"{name} has shape {tuple(stuck.shape)}: the cells are {tuple(symbols.shape)}.")
+    return program(symbols, dense.cell, generator, stuck=stuck, dtype=torch.float32), stuck
