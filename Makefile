@@ -36,6 +36,11 @@ format: $(DEV)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+# PEERS=1 also installs other simulators into benchmarks/.peers and runs them beside; BENCH="..." passes options.
+.PHONY: bench-engine
+bench-engine: $(BASE)
+	$(PY) -m benchmarks.engine $(if $(PEERS),--make-peers) $(BENCH)
+
 clean:
 	rm -rf $(VENV) build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
