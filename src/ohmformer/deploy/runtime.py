@@ -12,6 +12,7 @@ from torch import Tensor
 from ohmformer.deploy.coverage import ACCUMULATOR, COMPUTE, DENSE, FUNCTION, Coverage
 from ohmformer.deploy.storage import StoredBlock, StoredParameter
 from ohmformer.engine import ProductEngine
+from ohmformer.engine.randomness import Draw, mix
 from ohmformer.errors import UserError
 from ohmformer.functions import LinearSubOps, evaluate, layer_norm, rms_norm, softmax
 from ohmformer.ir import DenseRead, FunctionCall, Product, Recorder, Resident, SubOp
@@ -46,6 +47,11 @@ class Runtime:
         """Begin one forward run: its noise depends on the seed and the number of the run alone."""
         self.generator.manual_seed((self.seed * 1_000_003 + self.runs * 7_919 + 12_345) % (1 << 63))
         self.runs += 1
+        self._count = 0
+
+    def _draw(self, rows: int) -> Draw:
+        self._count = getattr(self, "_count", 0) + 1
+        return Draw(seed=self.seed, stream=mix(self.runs, self._count), keys=torch.arange(rows))
 
     @property
     def module(self) -> str:
@@ -150,7 +156,7 @@ class Runtime:
                 codes[rows].t(),
                 streamed_bits=self.chip.precision.activation_bits,
                 resident_bits=self.chip.precision.weight_bits,
-                generator=self.generator,
+                draw=self._draw(prod(x.shape[:-1])),
             )
         y = y.to(torch.float32).reshape(*x.shape[:-1], out)
         if not y.is_meta:
@@ -185,7 +191,7 @@ class Runtime:
             resident.transpose(-1, -2),
             streamed_bits=bits,
             resident_bits=bits,
-            generator=self.generator,
+            draw=self._draw(prod(batch) * rows),
         ).to(torch.float32)
         if y.is_meta:
             return y
@@ -216,7 +222,7 @@ class Runtime:
         if resident == "constant":
             flat = flat.reshape(rows, inner)
         y = self.engine.product(
-            flat, other, streamed_bits=bits, resident_bits=bits, generator=self.generator
+            flat, other, streamed_bits=bits, resident_bits=bits, draw=self._draw(rows)
         ).to(torch.float32)
         y = y.reshape(x.shape[:-1])
         factor = scale.squeeze(-1) if scale.ndim else scale

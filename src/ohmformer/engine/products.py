@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 from ohmformer.engine.collapsed import collapsed_product
 from ohmformer.engine.digit_serial import digit_serial_product
+from ohmformer.engine.randomness import Draw
+from ohmformer.engine.resident import ResidentCodes
+from ohmformer.errors import UserError
 from ohmformer.specs import TileSpec
 
-Mode = Literal["collapsed", "digit-serial"]
+Mode = Literal["collapsed", "digit-serial", "statistical"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 class ProductEngine(Protocol):
@@ -21,15 +25,17 @@ class ProductEngine(Protocol):
     def product(
         self,
         streamed: Tensor,
-        resident: Tensor,
+        resident: Tensor | ResidentCodes,
         *,
         streamed_bits: int,
         resident_bits: int,
-        generator: torch.Generator,
+        draw: Draw,
     ) -> Tensor:
         """streamed [..., row, inner] x resident [..., inner, column], whole numbers in a floating dtype.
 
-        returns: [..., row, column], whole numbers; equal to the integer product where nothing is lost
+        resident: may also be the codes of a stored operand, one for all rows
+        draw:     where noise comes from; one key for each row, batch axes flattened in front
+        returns:  [..., row, column], whole numbers; equal to the integer product where nothing is lost
         and no conversion goes wrong.
         """
         ...
@@ -48,34 +54,64 @@ def mode_of(tile: TileSpec) -> Mode:
     return "digit-serial"
 
 
-def product_shape(streamed: Tensor, resident: Tensor) -> torch.Size:
+def product_shape(streamed: Tensor, resident: Tensor | ResidentCodes) -> torch.Size:
     """Shape of streamed [..., row, inner] x resident [..., inner, column] with broadcast batch axes."""
+    if isinstance(resident, ResidentCodes):
+        return torch.Size((*streamed.shape[:-1], resident.shape[0]))
     batch = torch.broadcast_shapes(streamed.shape[:-2], resident.shape[:-2])
     return torch.Size((*batch, streamed.shape[-2], resident.shape[-1]))
 
 
 @dataclass(frozen=True)
 class FastEngine:
-    """Plain torch kernels, by mode.
+    """The fast products, by mode.
+
+    mode: None takes what the physics of the tile allows; ``statistical`` must be asked for
 
     Error: collapsed: bit-exact without noise; with noise the law of the conversion errors is kept
     (``collapsed.py`` states the approximations). digit-serial: every conversion is computed, resistor
-    mismatch enters as noise of the same variance instead of a fixed pattern.
+    mismatch enters as noise of the same variance instead of a fixed pattern. statistical: mean and variance
+    of the errors are kept.
     """
 
     tile: TileSpec
+    mode: Mode | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode == "collapsed" and mode_of(self.tile) != "collapsed":
+            raise UserError(
+                "The mode 'collapsed' needs converters that lose nothing: this chip's do, so choose "
+                "'digit-serial' or 'statistical'."
+            )
+        if self.mode not in (None, *MODES):
+            raise UserError(f"mode is {self.mode!r}: it must be one of {', '.join(MODES)}.")
+
+    @property
+    def runs(self) -> Mode:
+        """The mode in use."""
+        return self.mode or mode_of(self.tile)
 
     def product(
         self,
         streamed: Tensor,
-        resident: Tensor,
+        resident: Tensor | ResidentCodes,
         *,
         streamed_bits: int,
         resident_bits: int,
-        generator: torch.Generator,
+        draw: Draw,
     ) -> Tensor:
         """See ``ProductEngine.product``; tensors on the meta device give the shape alone."""
         if streamed.is_meta or resident.is_meta:
             return torch.empty(product_shape(streamed, resident), device="meta")
-        run = collapsed_product if mode_of(self.tile) == "collapsed" else digit_serial_product
-        return run(streamed, resident, self.tile, streamed_bits, resident_bits, generator)
+        return _PRODUCTS[self.runs](streamed, resident, self.tile, streamed_bits, resident_bits, draw)
+
+
+def _digit_serial(
+    streamed: Tensor, resident: Tensor | ResidentCodes, tile: TileSpec, a: int, b: int, draw: Draw
+) -> Tensor:
+    right = resident.floats() if isinstance(resident, ResidentCodes) else resident
+    generator = torch.Generator().manual_seed((draw.seed ^ draw.stream) & ((1 << 63) - 1))
+    return digit_serial_product(streamed, right, tile, a, b, generator)
+
+
+_PRODUCTS: dict[Mode, Any] = {"collapsed": collapsed_product, "digit-serial": _digit_serial}

@@ -10,6 +10,8 @@ from torch import Tensor
 from ohmformer.crossbars import compute
 from ohmformer.engine.collapsed import EXACT_FLOAT32
 from ohmformer.engine.products import product_shape
+from ohmformer.engine.randomness import Draw
+from ohmformer.engine.resident import ResidentCodes
 from ohmformer.specs import TileSpec
 
 
@@ -26,13 +28,16 @@ class ReferenceEngine:
     def product(
         self,
         streamed: Tensor,
-        resident: Tensor,
+        resident: Tensor | ResidentCodes,
         *,
         streamed_bits: int,
         resident_bits: int,
-        generator: torch.Generator,
+        draw: Draw,
     ) -> Tensor:
         """See ``ProductEngine.product``."""
+        generator = torch.Generator().manual_seed((draw.seed ^ draw.stream) & ((1 << 63) - 1))
+        if isinstance(resident, ResidentCodes):
+            resident = resident.floats()
         shape = product_shape(streamed, resident)
         rows, inner, columns = shape[-2], streamed.shape[-1], shape[-1]
         count = shape[:-2].numel()

@@ -1,6 +1,7 @@
 // Every kernel for one instruction set: include it with OHM_ISA set to a name of its own.
 #pragma once
 #include "ars.hpp"
+#include "errors.hpp"
 #include "functions.hpp"
 #include "linear.hpp"
 
@@ -62,6 +63,7 @@ inline Kernels make_kernels(const char* name) {
   made.batch = batch;
   made.words = words;
   made.hits = hits;
+  made.wrong_outputs = wrong_outputs;
   made.deviates = deviates;
   made.function = function;
   made.softmax = softmax;

@@ -137,8 +137,9 @@ inline void batch(const BatchJob& job) {
   const int64_t lda = padded_inner(job.inner), ldc = panels_of(job.columns) * PACK_COLUMNS;
   const int64_t blocks = (job.rows + ROW_BLOCK - 1) / ROW_BLOCK;
   parallel(job.entries, job.threads, [&](long entry) {
-    const float* b = job.b + entry * job.b_entry;
-    const float* factor = job.factor ? job.factor + entry * job.factor_entry : nullptr;
+    const float* a = job.a.at(entry, job.heads);
+    const float* b = job.b.at(entry, job.heads);
+    const float* factor = job.factor ? job.factor + entry * job.inner : nullptr;
     Scratch<int8_t> packed(packed_bytes(job.columns, job.inner)), line(job.inner);
     Scratch<float> column_scale(job.columns), values(job.inner);
     std::memset(packed.data, 0, packed_bytes(job.columns, job.inner));
@@ -172,7 +173,7 @@ inline void batch(const BatchJob& job) {
     for (int64_t part = 0; part < blocks; part++) {
       const int64_t top = part * ROW_BLOCK, rows = smaller(ROW_BLOCK, job.rows - top);
       for (int64_t m = 0; m < rows; m++) {
-        const float* row = job.a + entry * job.a_entry + (top + m) * job.a_row;
+        const float* row = a + (top + m) * job.a_row;
         if (factor) {
           for (int64_t k = 0; k < job.inner; k++) values.data[k] = row[k] * factor[k];
           row = values.data;

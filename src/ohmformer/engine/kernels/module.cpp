@@ -54,6 +54,59 @@ NB_MODULE(_native, m) {
         *self = Curve{kind, segments, low, per_unit, at<const float>(values), at<const float>(rises), up, down,
                       floor};
       });
+  nb::class_<ErrorJob>(m, "ErrorJob")
+      .def("__init__",
+           [](ErrorJob* self, uint64_t below, double chance, Address cumulative, int64_t cumulative_count,
+              int64_t inner, int64_t columns, Address bounds, int64_t group_count, Address weights,
+              int64_t weight_count, int64_t planes, Address probability, double worst, int64_t width,
+              Address power, Address closed, int highest) {
+             *self = ErrorJob{};
+             self->below = below;
+             self->chance = chance;
+             self->cumulative = at<double>(cumulative);
+             self->cumulative_count = cumulative_count;
+             self->inner = inner;
+             self->columns = columns;
+             self->bounds = at<int64_t>(bounds);
+             self->group_count = group_count;
+             self->weights = at<int64_t>(weights);
+             self->weight_count = weight_count;
+             self->planes = planes;
+             self->probability = at<double>(probability);
+             self->worst = worst;
+             self->width = width;
+             self->power = at<int32_t>(power);
+             self->closed = at<int32_t>(closed);
+             self->highest = highest;
+             self->heads = 1;
+           })
+      .def("draw", [](ErrorJob& job, uint64_t seed, uint64_t stream, uint64_t details, Address keys,
+                      int64_t rows) {
+        job.seed = seed;
+        job.stream = stream;
+        job.details = details;
+        job.keys = at<int64_t>(keys);
+        job.rows = job.rows_per_entry = rows;
+      })
+      .def("streamed", [](ErrorJob& job, Address a, int64_t outer, int64_t head, int64_t row, int64_t heads,
+                          int64_t rows_per_entry, Address factor) {
+        job.a = {at<float>(a), outer, head};
+        job.a_row = row;
+        job.heads = heads;
+        job.rows_per_entry = rows_per_entry;
+        job.factor = at<float>(factor);
+      })
+      .def("packed",
+           [](ErrorJob& job, Address packed) {
+             job.packed = at<int8_t>(packed);
+             job.factor = nullptr;
+           })
+      .def("resident", [](ErrorJob& job, Address b, int64_t outer, int64_t head, int64_t column, int64_t inner) {
+        job.packed = nullptr;
+        job.b = {at<float>(b), outer, head};
+        job.b_column = column;
+        job.b_inner = inner;
+      });
   nb::class_<Choice>(m, "Kernels")
       .def("__init__",
            [](Choice* self, const std::string& name) {
@@ -103,13 +156,13 @@ NB_MODULE(_native, m) {
              c.k->linear(job);
            })
       .def("batch",
-           [](const Choice& c, Address a, int64_t a_entry, int64_t a_row, Address b, int64_t b_entry,
-              int64_t b_column, int64_t b_inner, int64_t entries, int64_t rows, int64_t inner, int64_t columns,
-              int highest, Address factor, int64_t factor_entry, Address y, Address wrong, int64_t wrong_count,
-              int threads) {
-             const BatchJob job{at<float>(a), a_entry, a_row, at<float>(b), b_entry, b_column, b_inner, entries,
-                                rows, inner, columns, highest, at<float>(factor), factor_entry, at<float>(y),
-                                at<WrongOutput>(wrong), wrong_count, threads};
+           [](const Choice& c, Address a, int64_t a_outer, int64_t a_head, int64_t a_row, Address b,
+              int64_t b_outer, int64_t b_head, int64_t b_column, int64_t b_inner, int64_t entries, int64_t heads,
+              int64_t rows, int64_t inner, int64_t columns, int highest, Address factor, Address y, Address wrong,
+              int64_t wrong_count, int threads) {
+             const BatchJob job{{at<float>(a), a_outer, a_head}, a_row, {at<float>(b), b_outer, b_head}, b_column,
+                                b_inner, entries, heads, rows, inner, columns, highest, at<float>(factor),
+                                at<float>(y), at<WrongOutput>(wrong), wrong_count, threads};
              nb::gil_scoped_release free;
              c.k->batch(job);
            })
@@ -122,6 +175,10 @@ NB_MODULE(_native, m) {
            [](const Choice& c, uint64_t seed, uint64_t stream, Address keys, int64_t rows, uint64_t below,
               Address found, int64_t room) {
              return c.k->hits(seed, stream, at<int64_t>(keys), rows, below, at<int64_t>(found), room);
+           })
+      .def("wrong_outputs",
+           [](const Choice& c, const ErrorJob& job, Address found, int64_t room) {
+             return c.k->wrong_outputs(job, at<WrongOutput>(found), room);
            })
       .def("deviates",
            [](const Choice& c, uint64_t seed, uint64_t stream, Address keys, int64_t rows, int64_t columns,

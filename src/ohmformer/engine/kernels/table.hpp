@@ -44,20 +44,56 @@ struct LinearJob {
   int threads;
 };
 
-// y[g] = (codes of a[g]) x (codes of b[g])^T, scaled by both; b's rows are the columns of the product.
+// One of many matrices: entry e starts at outer * (e / heads) + inner * (e % heads).
+struct Entries {
+  const float* data;
+  int64_t outer, inner;
+  const float* at(int64_t entry, int64_t heads) const {
+    return data + outer * (entry / heads) + inner * (entry % heads);
+  }
+};
+
+// y[e] = (codes of a[e]) x (codes of b[e])^T, scaled by both; b's rows are the columns of the product.
 struct BatchJob {
-  const float* a;  // [entries, rows, inner], strides in elements
-  int64_t a_entry, a_row;
-  const float* b;  // [entries, columns, inner]
-  int64_t b_entry, b_column, b_inner;
-  int64_t entries, rows, inner, columns;
+  Entries a;  // [rows, inner], rows a_row apart
+  int64_t a_row;
+  Entries b;  // [columns, inner], strides b_column and b_inner
+  int64_t b_column, b_inner;
+  int64_t entries, heads, rows, inner, columns;
   int highest;
   const float* factor;  // [entries, inner] or null: b's scale of each inner element; a is multiplied by it
-  int64_t factor_entry;
-  float* y;              // [entries, rows, columns]
+  float* y;             // [entries, rows, columns]
   const WrongOutput* wrong;  // row counts through all entries
   int64_t wrong_count;
   int threads;
+};
+
+// Where wrong conversions of one product are drawn from; see errors.hpp and engine/collapsed.py.
+struct ErrorJob {
+  uint64_t seed, stream, details;
+  const int64_t* keys;
+  int64_t rows;
+  uint64_t below;            // a row has candidates if its 64 random bits lie below
+  double chance;             // the same as a probability
+  const double* cumulative;  // of the number of candidates of a row
+  int64_t cumulative_count;
+  int64_t inner, columns;
+  const int64_t* bounds;  // [group_count, 2] of the inner axis
+  int64_t group_count;
+  const int64_t* weights;  // [weight_count], digits first
+  int64_t weight_count, planes;
+  const double* probability;  // by switched branches / width
+  double worst;
+  int64_t width;
+  const int32_t* power;   // [digit, 256] branch power of code - 128, or null: every candidate stays
+  const int32_t* closed;  // [plane, 256] squared switch state of code - 128
+  Entries a;              // streamed operand, float, rows a_row apart
+  int64_t a_row, rows_per_entry, heads;
+  int highest;
+  const float* factor;   // [entries, inner] or null
+  const int8_t* packed;  // resident operand: packed codes, or
+  Entries b;             // floats
+  int64_t b_column, b_inner;
 };
 
 struct Kernels {
@@ -79,6 +115,7 @@ struct Kernels {
                 int64_t blocks, uint32_t* out);
   int64_t (*hits)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, uint64_t below,
                   int64_t* found, int64_t room);
+  int64_t (*wrong_outputs)(const ErrorJob& job, WrongOutput* found, int64_t room);
   void (*deviates)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t columns,
                    const float* table, const float* sd, float* y);
   void (*function)(const Curve& curve, const float* x, float* y, int64_t count, int threads);

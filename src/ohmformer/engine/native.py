@@ -1,0 +1,303 @@
+"""The C++ kernels: chosen once by instruction set, checked at load, absent without a compiler.
+
+``kernels()`` gives them, or None. The environment variable OHMFORMER_KERNELS may name an instruction set
+(``avx512-vnni``, ``avx2``, ``portable``) or ``torch`` for none: results do not change, only the time.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ohmformer.engine.randomness import MASK64, Draw, deviate_table, signed
+from ohmformer.errors import UserError
+
+try:
+    from ohmformer.engine import _native
+except ImportError:  # installed without a compiler
+    _native = None  # type: ignore[assignment]
+
+VARIABLE = "OHMFORMER_KERNELS"
+MISREAD_FIELDS, WRONG_FIELDS = 5, 3  # of struct Misread and struct WrongOutput in kernels/table.hpp
+MOST_HITS = 1 << 16
+
+
+def threads() -> int:
+    """As many threads as torch uses."""
+    return torch.get_num_threads()
+
+
+def _ready(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor itself if a kernel can take it, else a copy that it can take."""
+    if tensor.dtype != dtype:
+        tensor = tensor.to(dtype)
+    return tensor if tensor.is_contiguous() else tensor.contiguous()
+
+
+class Kernels:
+    """One instruction set's kernels, on CPU tensors.
+
+    Every method computes the same numbers as plain torch, bit for bit, whatever the thread count.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: Any = _native.Kernels(name)
+        self.name: str = self._calls.name
+        self._table = deviate_table()
+        self._kept: list[Any] = []  # what prepared jobs point at
+
+    def packed(self, codes: Tensor) -> Tensor:
+        """Resident codes [column, inner], int8, in the order in which the product reads them."""
+        columns, inner = codes.shape
+        codes = _ready(codes, torch.int8)
+        packed = torch.empty(self._calls.packed_bytes(columns, inner), dtype=torch.int8)
+        self._calls.pack(codes.data_ptr(), columns, inner, packed.data_ptr())
+        return packed
+
+    def rows(self, packed: Tensor, shape: tuple[int, int], ids: Tensor) -> Tensor:
+        """Some rows of packed codes, [id, inner], int8."""
+        ids = _ready(ids.reshape(-1), torch.int64)
+        codes = torch.empty(len(ids), shape[1], dtype=torch.int8)
+        self._calls.unpack(packed.data_ptr(), *shape, ids.data_ptr(), len(ids), codes.data_ptr())
+        return codes
+
+    def quantise(self, x: Tensor, highest: int) -> tuple[Tensor, Tensor]:
+        """Codes [row, inner], int8, and scales [row] of float32 rows; as numerals.quantise_per_row."""
+        x = _ready(x, torch.float32)
+        rows, inner = x.shape
+        codes, scale = torch.empty(rows, inner, dtype=torch.int8), torch.empty(rows)
+        self._calls.quantise(x.data_ptr(), rows, inner, highest, 0.0, codes.data_ptr(), scale.data_ptr())
+        return codes, scale
+
+    def product(self, codes: Tensor, packed: Tensor, columns: int) -> Tensor:
+        """[row, column] int32 of codes [row, inner] and packed codes."""
+        codes = _ready(codes, torch.int8)
+        rows, inner = codes.shape
+        y = torch.empty(rows, columns, dtype=torch.int32)
+        self._calls.product(
+            codes.data_ptr(), rows, inner, packed.data_ptr(), columns, y.data_ptr(), threads()
+        )
+        return y
+
+    def linear(
+        self,
+        x: Tensor,
+        packed: Tensor,
+        scale: Tensor,
+        bias: Tensor | None,
+        highest: int,
+        misreads: Tensor | None,
+        wrong: Tensor | None,
+        fixed_scale: float = 0.0,
+    ) -> Tensor:
+        """[row, column] float32: quantise x [row, inner], multiply, add errors, scale, shift.
+
+        misreads: [n, 5] int32: column, inner, delta, first row, last row + 1; sorted by column
+        wrong:    [n, 3] int64: row, column, size; sorted by row
+        """
+        x = _ready(x, torch.float32)
+        rows, inner = x.shape
+        columns = scale.numel()
+        y = torch.empty(rows, columns)
+        self._calls.linear(
+            x.data_ptr(),
+            rows,
+            inner,
+            columns,
+            highest,
+            fixed_scale,
+            packed.data_ptr(),
+            scale.data_ptr(),
+            0 if bias is None else bias.data_ptr(),
+            y.data_ptr(),
+            0 if misreads is None else misreads.data_ptr(),
+            0 if misreads is None else len(misreads),
+            0 if wrong is None else wrong.data_ptr(),
+            0 if wrong is None else len(wrong),
+            threads(),
+        )
+        return y
+
+    def batch(
+        self, a: Tensor, b: Tensor, highest: int, factor: Tensor | None, wrong: Tensor | None
+    ) -> Tensor:
+        """a [outer, head, row, inner] x b [outer, head, column, inner]^T, both quantised on the way.
+
+        a:      its last axis contiguous
+        factor: [outer, head, inner], the scale of each inner element of b; None: one scale per column
+        """
+        outer, heads, rows, inner = a.shape
+        columns = b.shape[2]
+        y = torch.empty(outer, heads, rows, columns)
+        self._calls.batch(
+            a.data_ptr(),
+            a.stride(0),
+            a.stride(1),
+            a.stride(2),
+            b.data_ptr(),
+            b.stride(0),
+            b.stride(1),
+            b.stride(2),
+            b.stride(3),
+            outer * heads,
+            heads,
+            rows,
+            inner,
+            columns,
+            highest,
+            0 if factor is None else factor.data_ptr(),
+            y.data_ptr(),
+            0 if wrong is None else wrong.data_ptr(),
+            0 if wrong is None else len(wrong),
+            threads(),
+        )
+        return y
+
+    def words(self, draw: Draw, blocks: int, first: int = 0) -> Tensor:
+        """[row, 4·blocks], int64: the same as ``randomness.random_words``."""
+        keys = _ready(draw.keys, torch.int64)
+        out = torch.empty(len(keys), 4 * blocks, dtype=torch.int32)
+        self._calls.words(
+            draw.seed & MASK64,
+            draw.stream & MASK64,
+            keys.data_ptr(),
+            len(keys),
+            first,
+            blocks,
+            out.data_ptr(),
+        )
+        return out.long() & 0xFFFFFFFF
+
+    def hits(self, draw: Draw, below: int) -> Tensor | None:
+        """Rows whose first 64 random bits lie below ``below``, int64; None if there is none."""
+        keys = _ready(draw.keys, torch.int64)
+        room = min(len(keys), 64)
+        found = torch.empty(room, dtype=torch.int64)
+        seed, stream = draw.seed & MASK64, draw.stream & MASK64
+        count = self._calls.hits(seed, stream, keys.data_ptr(), len(keys), below, found.data_ptr(), room)
+        if count == 0:
+            return None
+        if count > room:
+            found = torch.empty(count, dtype=torch.int64)
+            self._calls.hits(seed, stream, keys.data_ptr(), len(keys), below, found.data_ptr(), count)
+            return found
+        return found[:count]
+
+    def error_job(self, law: Any, probability: Tensor, width: int) -> Any:
+        """A prepared ``conversion_errors.ErrorLaw``; the tensors it points at live as long as the law."""
+        tables = law.tables
+        self._kept.append((law, probability))
+        return _native.ErrorJob(
+            law.below,
+            law.chance,
+            law.cumulative.data_ptr(),
+            len(law.cumulative),
+            law.inner,
+            law.columns,
+            law.bounds.data_ptr(),
+            len(law.bounds),
+            law.weights.data_ptr(),
+            len(law.weights),
+            law.planes,
+            probability.data_ptr(),
+            law.worst,
+            width,
+            0 if tables is None else tables[0].data_ptr(),
+            0 if tables is None else tables[1].data_ptr(),
+            (1 << (law.streamed_bits - 1)) - 1,
+        )
+
+    def wrong_outputs(
+        self,
+        law: Any,
+        draw: Draw,
+        a: Tensor,
+        b: Tensor | None,
+        packed: Tensor | None,
+        factor: Tensor | None,
+    ) -> Tensor | None:
+        """``ErrorLaw.wrong_outputs`` of operands that are still to be quantised.
+
+        a: [outer, head, row, inner] float32, its last axis contiguous; b: [outer, head, column, inner] float32,
+        or None where ``packed`` holds the resident codes; factor as in ``batch``
+        """
+        job = law.native_job
+        keys = _ready(draw.keys, torch.int64)
+        outer, heads, rows, _ = a.shape
+        details = draw.sub(1).stream
+        job.draw(draw.seed & MASK64, draw.stream & MASK64, details, keys.data_ptr(), outer * heads * rows)
+        job.streamed(
+            a.data_ptr(),
+            a.stride(0),
+            a.stride(1),
+            a.stride(2),
+            heads,
+            rows,
+            0 if factor is None else factor.data_ptr(),
+        )
+        if packed is not None:
+            job.packed(packed.data_ptr())
+        elif b is not None:
+            job.resident(b.data_ptr(), b.stride(0), b.stride(1), b.stride(2), b.stride(3))
+        room = min(keys.numel(), 64)
+        while True:
+            found = torch.empty(room, WRONG_FIELDS, dtype=torch.int64)
+            count = self._calls.wrong_outputs(job, found.data_ptr(), room)
+            if count <= room:
+                return found[:count] if count else None
+            room = count
+
+    def add_deviates(self, draw: Draw, y: Tensor, sd: Tensor) -> Tensor:
+        """y [row, column] += round(sd[row] · z), in place; y float32."""
+        keys = _ready(draw.keys, torch.int64)
+        sd = _ready(sd, torch.float32)
+        self._calls.deviates(
+            draw.seed & MASK64,
+            draw.stream & MASK64,
+            keys.data_ptr(),
+            len(keys),
+            y.shape[1],
+            self._table.data_ptr(),
+            sd.data_ptr(),
+            y.data_ptr(),
+        )
+        return y
+
+
+def _trusted(name: str) -> bool:
+    """Whether the kernels of ``name`` give exact products and random bits on this processor."""
+    found = Kernels(name)
+    generator = torch.Generator().manual_seed(1)
+    codes = torch.randint(-127, 128, (13, 67), generator=generator, dtype=torch.int8)
+    weights = torch.randint(-128, 128, (35, 67), generator=generator, dtype=torch.int8)
+    exact = codes.int() @ weights.int().T
+    if not torch.equal(found.product(codes, found.packed(weights), 35), exact):
+        return False
+    words = found.words(Draw(seed=0, stream=0, keys=torch.zeros(1, dtype=torch.int64)), 1)
+    return words[0].tolist() == [0xDACF61FF, 0xC45798F3, 0x113C7EEB, 0x101E27F3]
+
+
+@cache
+def _chosen(wanted: str) -> Kernels | None:
+    names: list[str] = _native.names() if _native is not None else []
+    if wanted == "torch":
+        return None
+    if wanted:
+        if wanted not in names:
+            offered = ", ".join([*names, "torch"])
+            raise UserError(f"{VARIABLE} is {wanted!r}: this machine has {offered}.")
+        return Kernels(wanted)
+    # plain C++ without vector instructions is slower than torch's own products
+    return next((Kernels(name) for name in names if name != "portable" and _trusted(name)), None)
+
+
+def kernels() -> Kernels | None:
+    """The kernels in use, or None where plain torch computes."""
+    return _chosen(os.environ.get(VARIABLE, ""))
+
+
+__all__ = ["Kernels", "kernels", "signed", "threads"]

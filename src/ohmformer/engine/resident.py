@@ -1,0 +1,75 @@
+"""Codes of a stored operand, kept once, in the order in which products read them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ohmformer.engine.native import Kernels, kernels
+
+CHUNK = 1 << 22  # numbers converted at once
+
+
+class ResidentCodes:
+    """Whole numbers [column, inner] that reside in computation crossbars column by column.
+
+    Codes of up to 8 bits lie packed for the native kernels where there are any, else as int8; wider ones as
+    int16. There is no second copy.
+
+    cache: what engines derive from the codes and keep with them (column statistics, switches)
+    """
+
+    def __init__(self, codes: Tensor, bits: int) -> None:
+        if codes.ndim != 2:
+            raise ValueError(f"codes have shape {tuple(codes.shape)}: a matrix [column, inner] is stored")
+        self.shape = (int(codes.shape[0]), int(codes.shape[1]))
+        self.bits = bits
+        self.is_meta = codes.is_meta
+        self.cache: dict[str, Any] = {}
+        self.kernels: Kernels | None = None
+        narrow = codes if codes.is_meta else codes.to(torch.int8 if bits <= 8 else torch.int16)
+        self._data = narrow
+        native = kernels() if bits <= 8 and not codes.is_meta and codes.device.type == "cpu" else None
+        if native is not None:
+            self.kernels, self._data = native, native.packed(narrow)
+
+    @property
+    def packed(self) -> Tensor:
+        """What the kernels take."""
+        return self._data
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in use."""
+        return self._data.numel() * self._data.element_size()
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """[id, inner] codes of some columns, int8 or int16."""
+        if self.kernels is not None:
+            return self.kernels.rows(self._data, self.shape, ids)
+        return self._data[ids.reshape(-1)]
+
+    def codes(self) -> Tensor:
+        """All codes [column, inner], int8 or int16, a copy where they lie packed."""
+        if self.kernels is None:
+            return self._data
+        return self.rows(torch.arange(self.shape[0]))
+
+    def floats(self) -> Tensor:
+        """[inner, column] float32, as a right operand; a temporary copy."""
+        if self.is_meta:
+            return self._data.float().t()
+        return self.codes().float().t()
+
+    @cached_property
+    def largest_norm(self) -> float:
+        """Largest Euclidean norm of a column."""
+        worst = 0.0
+        step = max(1, CHUNK // max(1, self.shape[1]))
+        for start in range(0, self.shape[0], step):
+            ids = torch.arange(start, min(start + step, self.shape[0]))
+            worst = max(worst, float(torch.linalg.vector_norm(self.rows(ids).float(), dim=-1).max()))
+        return worst
