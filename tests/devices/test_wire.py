@@ -21,7 +21,7 @@ from ohmformer.devices import (
     wire_attenuation,
 )
 from ohmformer.numerals import ResistorCode
-from ohmformer.specs import NumeralSpec, TileSpec, preset
+from ohmformer.specs import NumeralSpec, TileSpec, preset, sources
 
 UNIT = 1e-6  # S
 
@@ -245,3 +245,13 @@ def test_static_deviation_by_hand(make_tile):
     # wires take most from the largest sum at the last bitline
     tile = make_tile(128, 128, 0.5)
     assert math.isclose(static_deviation(tile), 192 * float(wire_attenuation(tile)[-1]), rel_tol=1e-12)
+
+
+def test_what_the_preset_says_of_its_wires(make_tile):
+    """Half an ohm takes 1.1 codes off the largest sum, and less than half a code off sums up to 88."""
+    tile = make_tile(128, 128, 0.5)
+    assert tile.max_sum == preset("wang2024").tile.max_sum
+    assert round(static_deviation(tile), 1) == 1.1
+    assert "0.5 Ω already takes 1.1 codes" in sources("wang2024")["tile.resistor.wire_resistance_ohm"].text
+    last = float(wire_attenuation(tile)[-1])
+    assert 88 * last < 0.5 < 89 * last

@@ -207,8 +207,8 @@ _SOURCES: dict[str, Source] = {
     "tile.numeral.polarity": Source("ours", "one sign per digit, two resistors of weight 1 and 2"),
     "tile.resistor.unit_resistance_ohm": Source(
         "derived",
-        "nodal solution of a 128 x 128 tile: 100 kΩ units lose several codes at 1 Ω of wire per segment, "
-        "1 MΩ units lose none at 0.5 Ω",
+        "nodal solution of a 128 x 128 tile with random operands: 100 kΩ units lose several codes at 1 Ω of "
+        "wire per segment, 1 MΩ units less than half a code at 0.5 Ω",
     ),
     "tile.resistor.switch_resistance_ohm": Source(
         "ours", "a minimum-size switch; every unit has its own, so the ratio of weights is kept"
@@ -217,7 +217,8 @@ _SOURCES: dict[str, Source] = {
     "tile.resistor.wire_resistance_ohm": Source(
         "ours",
         "wires are off by default, not absent: the paper states neither wires nor their compensation, and "
-        "its exact products presume that they cost less than half a code; set ohms per segment to see them",
+        "its exact products presume that they cost less than half a code, where 0.5 Ω already takes 1.1 codes "
+        "off the largest sum; set ohms per segment to see them",
     ),
     "tile.adc.bits": Source("derived", "64 elements x 3 units = 192: 8 magnitude bits lose nothing"),
     "tile.adc.step": Source("derived", "one unit current, so that every integer is resolved"),
