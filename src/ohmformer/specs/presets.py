@@ -217,8 +217,8 @@ _SOURCES: dict[str, Source] = {
     "tile.resistor.wire_resistance_ohm": Source(
         "ours",
         "wires are off by default, not absent: the paper states neither wires nor their compensation, and "
-        "its exact products presume that they cost less than half a code, where 0.5 Ω already takes 1.1 codes "
-        "off the largest sum; set ohms per segment to see them",
+        "its exact products presume that they cost less than half a code; 0.5 Ω already takes 1.1 codes off "
+        "the largest sum. Set ohms per segment to see them",
     ),
     "tile.adc.bits": Source("derived", "64 elements x 3 units = 192: 8 magnitude bits lose nothing"),
     "tile.adc.step": Source("derived", "one unit current, so that every integer is resolved"),
