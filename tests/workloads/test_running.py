@@ -294,7 +294,7 @@ def test_choices_that_cannot_be_scored_are_refused(llama: LoadedModel) -> None:
         score_choices(llama.model, llama.tokenizer, LONG, ["cat", "dog"])
     with pytest.raises(UserError, match="'  ' adds no token"):
         score_choices(llama.model, llama.tokenizer, "the", ["cat", "  "])
-    with pytest.raises(UserError, match="must be none, bytes or tokens; got 'chars'"):
+    with pytest.raises(UserError, match="must be none, characters, bytes or tokens; got 'chars'"):
         score_choices(llama.model, llama.tokenizer, "the", CHOICES, normalise="chars")  # type: ignore[arg-type]
 
 

@@ -12,13 +12,13 @@ from ohmformer.workloads.encode import embed
 from ohmformer.workloads.finetune import finetune_classifier
 from ohmformer.workloads.heads import LogisticHead, train_head
 from ohmformer.workloads.language import (
-    ChoiceResult,
-    evaluate_choices,
-    generate_text,
+    RollingScore,
     perplexity,
-    score_choices,
+    rolling_log_likelihood,
     token_nll,
 )
+from ohmformer.workloads.language_choices import ChoiceResult, evaluate_choices, score_choices
+from ohmformer.workloads.language_generation import generate_text
 from ohmformer.workloads.language_tasks import (
     ChoiceQuestion,
     MultipleChoiceTask,
@@ -56,6 +56,7 @@ __all__ = [
     "MultipleChoiceTask",
     "PairedDifference",
     "Progress",
+    "RollingScore",
     "TextClassificationTask",
     "TextTask",
     "accuracy_interval",
@@ -80,6 +81,7 @@ __all__ = [
     "perplexity_interval",
     "predict_classifier",
     "predict_with_head",
+    "rolling_log_likelihood",
     "score_choices",
     "sequence_limit",
     "token_nll",
