@@ -1,6 +1,7 @@
 // Every kernel for one instruction set: include it with OHM_ISA set to a name of its own.
 #pragma once
 #include "ars.hpp"
+#include "digit_serial.hpp"
 #include "errors.hpp"
 #include "functions.hpp"
 #include "linear.hpp"
@@ -65,6 +66,9 @@ inline Kernels make_kernels(const char* name) {
   made.hits = hits;
   made.wrong_outputs = wrong_outputs;
   made.deviates = deviates;
+  made.serial_packed_bytes = serial::packed_bytes;
+  made.serial_pack = serial::pack;
+  made.serial_product = serial::product;
   made.function = function;
   made.softmax = softmax;
   made.layer_norm = layer_norm;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "digit_serial_module.hpp"
 #include "table.hpp"
 
 namespace nb = nanobind;
@@ -107,7 +108,9 @@ NB_MODULE(_native, m) {
         job.b_column = column;
         job.b_inner = inner;
       });
-  nb::class_<Choice>(m, "Kernels")
+  nb::class_<Choice> choice(m, "Kernels");
+  bind_digit_serial(m, choice);
+  choice
       .def("__init__",
            [](Choice* self, const std::string& name) {
              for (const Kernels* k : offered())

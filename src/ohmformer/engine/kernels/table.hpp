@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "digit_serial_job.hpp"
+
 namespace ohm {
 
 // One function of the function unit, as functions/tables.py makes it.
@@ -118,6 +120,10 @@ struct Kernels {
   int64_t (*wrong_outputs)(const ErrorJob& job, WrongOutput* found, int64_t room);
   void (*deviates)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t columns,
                    const float* table, const float* sd, float* y);
+  int64_t (*serial_packed_bytes)(const SerialPlan& plan, int64_t columns);
+  bool (*serial_pack)(const SerialPlan& plan, const float* x, int64_t inner_stride, int64_t column_stride,
+                      int64_t columns, uint8_t* packed, int32_t* counts);
+  void (*serial_product)(const SerialJob& job);
   void (*function)(const Curve& curve, const float* x, float* y, int64_t count, int threads);
   void (*softmax)(const float* x, float* y, int64_t rows, int64_t inner, const Curve& exponential,
                   const Curve& reciprocal, int highest, int threads);
