@@ -21,7 +21,7 @@ from ohmformer.crossbars.operands import (
     streamed_digits,
     wordline_groups,
 )
-from ohmformer.crossbars.protection import check_cells_per_row, row_words, words_per_row
+from ohmformer.crossbars.protection import check_cells, data_words, word_count
 
 __all__ = [
     "CrossbarError",
@@ -31,8 +31,9 @@ __all__ = [
     "WireModel",
     "additive_mean",
     "additive_variance",
-    "check_cells_per_row",
+    "check_cells",
     "compute",
+    "data_words",
     "digit_weights",
     "draw_mismatch",
     "drive",
@@ -43,8 +44,7 @@ __all__ = [
     "product_variance",
     "resident_planes",
     "resistor_weights",
-    "row_words",
     "streamed_digits",
+    "word_count",
     "wordline_groups",
-    "words_per_row",
 ]

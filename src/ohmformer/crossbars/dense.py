@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ohmformer.crossbars.checks import CrossbarError
-from ohmformer.crossbars.protection import check_from_symbols, check_symbols, row_values, row_words
+from ohmformer.crossbars.protection import (
+    check_from_symbols,
+    check_symbols,
+    data_words,
+    stored_values,
+    word_count,
+)
 from ohmformer.devices import draw_stuck, program, read
 from ohmformer.numerals import from_symbols, secded, symbols_per_value, to_symbols
 from ohmformer.specs import DenseSpec
@@ -24,13 +31,13 @@ class DenseCrossbar:
 
     Placement: cells follow each other in the order row, column, symbol (least significant first); they fill
     the bitlines of a wordline, then the next wordline, then the next bank. Check cells (``secded_data_bits``
-    above 0; see ``crossbars.protection``) follow all of them, in the order row, word, symbol.
+    above 0; see ``crossbars.protection``) follow all of them, in the order word, symbol.
 
     dense:         the bank
     bits:          of a stored integer
     conductance_S: [row, column, symbol], float32, as programmed; a read does not change it
     stuck:         [row, column, symbol], int8, the stuck cells at these places (devices.draw_stuck)
-    check_conductance_S, check_stuck: [row, word, symbol], the same of the check cells; no word without them
+    check_conductance_S, check_stuck: [word, symbol], the same of the check cells; no word without them
     """
 
     dense: DenseSpec
@@ -61,10 +68,10 @@ class DenseCrossbar:
         symbols = to_symbols(weights, bits, dense.cell.bits, dense.weight_code, dense.gray)
         conductance, stuck = _program(symbols, dense, generator, stuck, "stuck")
         if dense.secded_data_bits:
-            words = row_words(weights, bits, dense)
+            words = data_words(weights, bits, dense)
             check = check_symbols(secded.encode(words), dense, dense.cell.bits)
         else:
-            check = symbols.new_zeros(weights.shape[0], 0, 1)
+            check = symbols.new_zeros(0, 1)
         check_conductance, check_stuck = _program(check, dense, generator, check_stuck, "check_stuck")
         return cls(
             dense=dense,
@@ -93,29 +100,45 @@ class DenseCrossbar:
         return self.read_words(start, stop, generator)[0]
 
     def read_words(self, start: int, stop: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Read rows once, and say what the code found in their words.
+        """Read rows once, and say what the code found in the words that they touch (which are read whole).
 
         returns: [stop - start, column], int8 or int16, corrected;
-                 [stop - start, word], int8: ``secded.CLEAN``, ``CORRECTED``, ``DETECTED`` (then as read)
+                 [word], int8: ``secded.CLEAN``, ``CORRECTED``, ``DETECTED`` (then as read)
         """
-        cell, columns = self.dense.cell, self.conductance_S.shape[1]
-        in_a_row = self.conductance_S.shape[1:].numel() + self.check_conductance_S.shape[1:].numel()
-        rows_at_once = max(1, _CELLS_AT_ONCE // max(1, in_a_row))
-        parts, statuses = [], []
-        check_parts = self.check_conductance_S[start:stop].split(rows_at_once)
-        for part, check_part in zip(
-            self.conductance_S[start:stop].split(rows_at_once), check_parts, strict=True
-        ):
-            symbols = read(part, cell, generator)
-            values = from_symbols(symbols, self.bits, cell.bits, self.dense.weight_code, self.dense.gray)
-            status = torch.zeros(check_part.shape[:2], dtype=torch.int8)
-            if self.dense.secded_data_bits:
-                check = check_from_symbols(read(check_part, cell, generator), self.dense, cell.bits)
-                words, status = secded.correct(row_words(values, self.bits, self.dense), check)
-                values = row_values(words, columns, self.bits, self.dense)
-            parts.append(values)
-            statuses.append(status)
-        return torch.cat(parts), torch.cat(statuses)
+        rows, columns = self.conductance_S.shape[:2]
+        first, last = min(start, rows) * columns, min(stop, rows) * columns
+        data_bits, total = self.dense.secded_data_bits, rows * columns
+        # so many numbers fill whole words
+        unit = data_bits // math.gcd(data_bits, self.bits) if data_bits else 1
+        begin, end = first // unit * unit, min(-(-last // unit) * unit, total)
+        at_once = max(1, _CELLS_AT_ONCE // (unit * self.symbols)) * unit
+        blocks = [
+            self._read_numbers(place, min(place + at_once, end), generator)
+            for place in range(begin, max(end, begin + 1), at_once)
+        ]
+        values = torch.cat([values for values, _ in blocks])[first - begin : last - begin]
+        status = torch.cat([status for _, status in blocks])
+        if data_bits:
+            head = begin * self.bits // data_bits
+            status = status[
+                first * self.bits // data_bits - head : word_count(last, self.bits, self.dense) - head
+            ]
+        return values.view(-1, columns), status
+
+    def _read_numbers(
+        self, first: int, last: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Integers from ``first``, where a word begins, to ``last``, and the status of their words."""
+        dense, cell = self.dense, self.dense.cell
+        symbols = read(self.conductance_S.flatten(0, 1)[first:last], cell, generator)
+        values = from_symbols(symbols, self.bits, cell.bits, dense.weight_code, dense.gray)
+        if not dense.secded_data_bits:
+            return values, torch.zeros(0, dtype=torch.int8)
+        bounds = slice(word_count(first, self.bits, dense), word_count(last, self.bits, dense))
+        check_levels = read(self.check_conductance_S[bounds], cell, generator)
+        check = check_from_symbols(check_levels, dense, cell.bits)
+        words, status = secded.correct(data_words(values, self.bits, dense), check)
+        return stored_values(words, len(values), self.bits, dense), status
 
     @property
     def symbols(self) -> int:
