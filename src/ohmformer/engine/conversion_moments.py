@@ -1,0 +1,139 @@
+"""What a converter does to a whole-number sum, in the mean and in the square, in closed form."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ohmformer.devices import convert, converter_level, upper_tail, wire_attenuation
+from ohmformer.numerals import ResistorCode
+from ohmformer.specs import AdcSpec, TileSpec
+
+REACH = 8.5  # deviations beyond which a code is not met: 2e-17
+POINTS = 512  # of the noise ahead of a bent converter
+BRANCH_LEVELS = 64  # noise levels of mismatch
+LOSS_LEVELS = 32  # of the bitlines
+MANTISSA = 23  # bits of a sum of table entries over all groups
+
+
+def code_moments(level: Tensor, sd: Tensor, adc: AdcSpec) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the code of a noisy level.
+
+    code = clip(rounding(level + sd·z), ±max_code),  P(code >= c) = Q((c - o - level)/sd)
+    E[code - c0]     = Σ_{n>=1} P(code >= c0 + n) - Σ_{n>=1} P(code <= c0 - n)
+    E[(code - c0)²]  = Σ_{n>=1} (2n - 1)·(P(code >= c0 + n) + P(code <= c0 - n))
+
+    o = 1/2 (half_even, half_up) or 0 (floor), c0 the code without noise; thresholds beyond the code range do
+    not exist. Where sd = 0 the code is c0.
+
+    level, sd: [...], float64, in steps; returns two [...], float64
+    Error:     terms beyond 8.5 deviations are left out (2e-17 each).
+    """
+    quiet = convert(level, replace(adc, step=1, noise=0.0, nonlinearity=0.0)).double()
+    offset = 0.0 if adc.rounding == "floor" else 0.5
+    mean, square = torch.zeros_like(level), torch.zeros_like(level)
+    width = sd.clamp_min(1e-300)
+    most = min(2 * adc.max_code, math.ceil(REACH * float(sd.max())) + 1) if sd.numel() else 0
+    # a level beyond the range may be many steps from the outermost code: no threshold in between exists
+    for n in range(most if bool((sd > 0).any()) else 0, 0, -1):
+        up, down = quiet + n, quiet - n + 1  # thresholds of the codes c0 + n and c0 - n + 1
+        above = upper_tail((up - offset - level) / width).where(up <= adc.max_code, 0.0)
+        below = upper_tail((level - (down - offset)) / width).where(down > -adc.max_code, 0.0)
+        mean += above - below
+        square += (2 * n - 1) * (above + below)
+    noisy = sd > 0
+    return quiet + mean.where(noisy, 0.0), (square - mean * mean).clamp_min(0).where(noisy, 0.0)
+
+
+def error_moments(sums: Tensor, current_sd: Tensor, adc: AdcSpec) -> tuple[Tensor, Tensor]:
+    """Mean and variance of code·step for a bitline sum with Gaussian noise of its own, in unit currents.
+
+    Noise of the current and noise of the converter are one Gaussian while the converter is straight. A bent
+    one bends the noise of the current too: then the mean is taken over POINTS equally likely points of it.
+
+    sums, current_sd: [...], float64, unit currents
+    Error: 1/POINTS of a code for a bent converter without noise of its own; else as ``code_moments``.
+    """
+    step = adc.step
+    own = torch.full_like(sums, adc.noise)
+    if adc.nonlinearity == 0 or not bool((current_sd > 0).any()):
+        mean, variance = code_moments(converter_level(sums, adc), torch.hypot(current_sd / step, own), adc)
+        return mean * step, variance * step**2
+    first, second = torch.zeros_like(sums), torch.zeros_like(sums)
+    for z in torch.special.ndtri((torch.arange(POINTS, dtype=torch.float64) + 0.5) / POINTS).tolist():
+        mean, variance = code_moments(converter_level(sums + z * current_sd, adc), own, adc)
+        first += mean / POINTS
+        second += (variance + mean * mean) / POINTS
+    return first * step, (second - first * first).clamp_min(0) * step**2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConversionTable:
+    """Error code·step - s of the conversion of each whole-number sum s in each circumstance.
+
+    mean, variance: [circumstance·sum], float32 multiples of a power of two so coarse that sums over all
+                    groups are exact in float32, in any order
+    branches:       switched-on branches Σ(w_r·s_r·e)² per noise level of mismatch; 0 without mismatch
+    levels:         noise levels; a circumstance is loss·levels + level
+    loss_level:     [bitline], int64, which loss a bitline has
+    sums:           entries of one circumstance; the sum s is at s + (sums - 1)/2
+    """
+
+    mean: Tensor
+    variance: Tensor
+    branches: float
+    levels: int
+    loss_level: Tensor
+    sums: int
+
+
+def _on_grid(values: Tensor, groups: int) -> Tensor:
+    """Float32 values of which ``groups`` can be added exactly."""
+    largest = float(values.abs().max()) * groups
+    if largest == 0:
+        return values.float()
+    unit = 2.0 ** (math.floor(math.log2(largest)) + 1 - MANTISSA)
+    return (values / unit).round().mul_(unit).float()
+
+
+@lru_cache(maxsize=128)
+def conversion_table(tile: TileSpec, groups: int) -> ConversionTable:
+    """The errors of a tile's conversions, exact for every sum that a group can have.
+
+    Error: a noise level of mismatch stands for branches within ±1/128 of the largest number, a loss for
+    bitlines within ±1/64 of the range of losses; entries are rounded to 2^-23 of the largest times
+    ``groups``.
+    """
+    largest = tile.max_sum
+    sums = torch.arange(-largest, largest + 1, dtype=torch.float64)
+    loss = wire_attenuation(tile)
+    range_of_loss = float(loss[-1] - loss[0])
+    if range_of_loss > 0:
+        level = ((loss - loss[0]) / range_of_loss * (LOSS_LEVELS - 1)).round().long()
+        losses = loss[0] + torch.arange(LOSS_LEVELS) / (LOSS_LEVELS - 1) * range_of_loss
+    else:
+        level, losses = torch.zeros(len(loss), dtype=torch.int64), loss[:1]
+    width, levels = 0.0, 1
+    if tile.resistor.mismatch > 0:
+        weights = ResistorCode(tile.numeral.radix, tile.numeral.polarity).weights
+        most = tile.group_elements * sum(weight * weight for weight in weights)
+        levels = min(most, BRANCH_LEVELS) + 1
+        width = most / (levels - 1)
+    branches = torch.arange(levels, dtype=torch.float64) * width
+    sd = (tile.environment_noise**2 + tile.resistor.mismatch**2 * branches).sqrt()
+    seen = (sums * (1 - losses[:, None]))[:, None].expand(-1, levels, -1)
+    mean, variance = error_moments(
+        seen.contiguous(), sd[None, :, None].expand_as(seen).contiguous(), tile.adc
+    )
+    return ConversionTable(
+        mean=_on_grid((mean - sums).flatten(), groups),
+        variance=_on_grid(variance.flatten(), groups),
+        branches=width,
+        levels=levels,
+        loss_level=level,
+        sums=len(sums),
+    )

@@ -1,0 +1,424 @@
+"""Lossy converters by their statistics: the integer product, and an error of derived mean and variance.
+
+What a converter does to a bitline sum s is known in closed form: the mean m(s) and the variance q(s) of its
+error (``conversion_moments``). The error of an output,
+
+    e = Σ_groups Σ_i Σ_j radix^i·c_j·(ADC(s + noise) - s),   s = Σ_{k in group} d_ik·e_kj,
+
+has, given the operands, mean Σ radix^i·c_j·m(s) and variance Σ (radix^i·c_j)²·q(s): noise of different
+conversions is independent. How s varies from output to output is taken from the operands themselves: for
+each streamed row the sums of 16 columns are computed exactly, all digits, planes and groups, so that what
+they have in common (a shared digit, a sign that fills several bits) is in the numbers. With ȳ the mean of the
+exact product over these columns the law of the row's errors is
+
+    e = mean + gain·(y - ȳ) + sqrt(variance)·z,    z ~ N(0, 1) for every output,
+
+gain and mean by least squares: clipping takes a share of y away, rounding does not. The columns are a
+random subset of the resident's, one of 8 subsets by a hash of the row's own codes: the law of a row depends
+on the row and on the resident operand, not on what else is in the batch.
+
+The variance is put right for what 16 columns cannot know. In an outcome elsewhere the fitted line is off by
+the residual variance times h = 1/n + (y - ȳ)²/S_yy, S_yy the sum of squares of the n values; on average over
+normal y, 1/n + (1 + 1/n)/(n - 3). With RSS the sum of squared residuals the variance used is therefore
+RSS/(n - 2)·(1 - h) plus the mean of q, and mean and variance over a layer are those of all conversions.
+
+Error: z is normal and independent from output to output, where the errors of one column keep a fixed part
+over rows; the estimate of a row's mean from 16 columns puts a share h of the residual variance into what the
+outputs of the row have in common. Where the residual deviation is below 1/2 the rounding to whole numbers
+may hide it. Mismatch enters as noise of the same variance.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ohmformer.crossbars import digit_weights, drive, plane_weights, resident_planes, wordline_groups
+from ohmformer.engine.collapsed import integer_product
+from ohmformer.engine.conversion_moments import ConversionTable, conversion_table
+from ohmformer.engine.native import kernels
+from ohmformer.engine.randomness import Draw, deviates, mix_keys, random_words
+from ohmformer.engine.resident import ResidentCodes
+from ohmformer.specs import TileSpec
+
+SAMPLED = 16  # columns whose sums are computed exactly, for each row
+SUBSETS = 8  # of columns; a row's codes choose one
+NOISY_SAMPLED = 4  # of them those of which the variance of the noise is computed
+BLOCK_CONVERSIONS = 1 << 19  # of a sample computed at once: its passes stay in the cache
+COLUMNS, ROWS, ENTRIES, NOISE = 11, 12, 13, 14  # purposes of hashes and random numbers
+ROUNDINGS = 2 / 12  # variance that rounding mean and noise to whole numbers adds (Sheppard)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OutputErrorLaw:
+    """The error of each output: e = mean + gain·(y - centre) + sqrt(variance)·z, product units.
+
+    gain, centre: [..., row, 1]; 0 where every column was sampled
+    mean:         [..., row, 1]; [..., row, column] where every column was sampled
+    variance:     as ``mean``, of what is left
+    digit_mean:   [digit, plane] part of the mean, over rows and sampled columns; the parts add up to it
+    digit_square: [digit, plane] mean square of each part; they do not add up: parts are correlated
+    """
+
+    gain: Tensor
+    centre: Tensor
+    mean: Tensor
+    variance: Tensor
+    digit_mean: Tensor
+    digit_square: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Sample:
+    """Errors of sampled outputs [entry, row, column], float64.
+
+    mean:     Σ radix^i·c_j·m(s)
+    variance: Σ (radix^i·c_j)²·q(s); of the first columns alone, or of all
+    parts:    [2, digit, plane], sum over outputs of what each digit and plane adds, and of its square
+    """
+
+    mean: Tensor
+    variance: Tensor
+    parts: Tensor
+
+
+def output_error_law(
+    streamed: Tensor,
+    resident: Tensor | ResidentCodes,
+    tile: TileSpec,
+    streamed_bits: int,
+    resident_bits: int,
+    *,
+    exact: Tensor | None = None,
+    by_digit: bool = True,
+) -> OutputErrorLaw:
+    """Mean, gain and variance of the errors of a product, derived from its operands (see the file's head).
+
+    streamed: [..., row, inner]; resident: [..., inner, column]; whole numbers
+    exact:    the integer product, if it is known already
+    by_digit: whether the parts of digits and planes are wanted (zeros if not)
+    Error:    that of estimates from 16 columns a row: relative deviation sqrt(2/14) of one row's variance,
+              sqrt(variance/16) of its mean; both unbiased over rows.
+    """
+    if exact is None:
+        exact = exact_product(streamed, resident, streamed_bits, resident_bits)
+    columns = exact.shape[-1]
+    job = _Job(tile, streamed_bits, resident_bits, streamed.shape[-1], by_digit)
+    shared = isinstance(resident, ResidentCodes) or resident.ndim == 2
+    if shared:
+        left, y = streamed.reshape(1, -1, job.inner), exact.reshape(1, -1, columns)
+        mean, variance, at, parts = _shared_sample(job, left, y, resident)
+    else:
+        assert isinstance(resident, Tensor)
+        batch = exact.shape[:-2]
+        left = streamed.expand(*batch, *streamed.shape[-2:]).reshape(-1, *streamed.shape[-2:])
+        right = resident.expand(*batch, *resident.shape[-2:]).reshape(-1, *resident.shape[-2:])
+        y = exact.reshape(-1, *exact.shape[-2:])
+        mean, variance, at, parts = _entry_sample(job, left, y, right)
+    count = max(1, mean.numel())
+    shape = (*exact.shape[:-1], -1)
+    if columns <= SAMPLED:
+        gain = centre = torch.zeros(*mean.shape[:-1], 1, dtype=torch.float64)
+    else:
+        gain, centre, mean, variance = _line(mean, variance, at)
+    return OutputErrorLaw(
+        gain=gain.reshape(shape),
+        centre=centre.reshape(shape),
+        mean=mean.reshape(shape),
+        variance=variance.reshape(shape),
+        digit_mean=parts[0] / count,
+        digit_square=parts[1] / count,
+    )
+
+
+def statistical_product(
+    streamed: Tensor,
+    resident: Tensor | ResidentCodes,
+    tile: TileSpec,
+    streamed_bits: int,
+    resident_bits: int,
+    draw: Draw,
+) -> Tensor:
+    """The product with errors drawn from their law (see ``ProductEngine.product`` and the file's head)."""
+    y = exact_product(streamed, resident, streamed_bits, resident_bits)
+    if not y.numel():
+        return y
+    law = output_error_law(streamed, resident, tile, streamed_bits, resident_bits, exact=y, by_digit=False)
+    y = y.contiguous().reshape(-1, y.shape[-1])
+    gain, shift = law.gain.flatten(0, -2), (law.mean - law.gain * law.centre).flatten(0, -2)
+    # no multiply-add of one step: it would round differently in vectors and in their rest
+    y = y.mul_((1 + gain).to(y.dtype)).add_(shift.to(y.dtype)).round_()
+    _add_noise(y, law.variance.flatten(0, -2), draw.sub(NOISE))
+    return y.reshape(*law.gain.shape[:-1], -1)
+
+
+def exact_product(streamed: Tensor, resident: Tensor | ResidentCodes, a: int, b: int) -> Tensor:
+    """The integer product; a new tensor."""
+    if isinstance(resident, Tensor):
+        return integer_product(streamed, resident, a, b)
+    if resident.kernels is None or a > 8:
+        return integer_product(streamed, resident.floats(), a, b)
+    flat = streamed.reshape(-1, streamed.shape[-1])
+    values = resident.kernels.product(flat, resident.packed, resident.shape[0])
+    large = values.numel() and int(values.abs().max()) >= 1 << 24
+    return values.to(torch.float64 if large else torch.float32).reshape(*streamed.shape[:-1], -1)
+
+
+def _add_noise(y: Tensor, variance: Tensor, draw: Draw) -> None:
+    """y [row, column] += round(sd·z), in place; variance [row, 1] or [row, column]."""
+    sd = (variance - ROUNDINGS).clamp_min(0.0).sqrt().float()
+    native = kernels()
+    if native is not None and y.dtype == torch.float32 and sd.shape[-1] == 1 and y.shape[-1] > 1:
+        native.add_deviates(draw, y, sd.squeeze(-1))
+        return
+    blocks = -(-y.shape[1] // 4)
+    step = max(1, (1 << 20) // (4 * blocks))
+    for start in range(0, len(y), step):
+        part = slice(start, start + step)
+        words = random_words(draw.seed, draw.stream, draw.keys[part], blocks)
+        y[part] += (deviates(words[:, : y.shape[1]]) * sd[part]).round_().to(y.dtype)
+
+
+# --- the law of a row from its sample --------------------------------------------------------------
+
+
+def _added(values: Tensor) -> Tensor:
+    """Sum over the last axis, one after the other: the same bits whatever the shape."""
+    total = values[..., 0].clone()
+    for column in range(1, values.shape[-1]):
+        total += values[..., column]
+    return total.unsqueeze(-1)
+
+
+def _line(errors: Tensor, noise: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gain, centre, mean and residual variance [entry, row, 1] of errors against y [entry, row, sampled]."""
+    count = errors.shape[-1]
+    centre, mean = _added(y) / count, _added(errors) / count
+    away, off = y - centre, errors - mean
+    spread = _added(away * away)
+    gain = torch.where(spread > 0, _added(away * off) / spread.clamp_min(1e-300), 0.0)
+    left = off - gain * away
+    leverage = 1 / count + (1 + 1 / count) / (count - 3)
+    residual = _added(left * left) * ((1 - leverage) / (count - 2))
+    return gain, centre, mean, residual + _added(noise) / noise.shape[-1]
+
+
+# --- which columns -------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _order(columns: int) -> Tensor:
+    """The columns in a fixed random order."""
+    keys = mix_keys(torch.full((columns,), COLUMNS, dtype=torch.int64), torch.arange(columns))
+    return keys.argsort()
+
+
+@lru_cache(maxsize=256)
+def _signs(inner: int) -> Tensor:
+    """[inner], float64, fixed random whole numbers in -8 ... 7."""
+    keys = mix_keys(torch.full((inner,), ROWS, dtype=torch.int64), torch.arange(inner))
+    return ((keys & 15) - 8).double()
+
+
+def _hash(codes: Tensor, bits: int) -> Tensor:
+    """A 63-bit hash of each vector of whole numbers [..., inner] (a random projection, then mixed)."""
+    # 2^3·2^7·inner < 2^24 is exact in float32, 2^3·2^16·inner < 2^53 in float64
+    wide = torch.float32 if codes.shape[-1] <= 1 << 14 and bits <= 8 else torch.float64
+    total = (codes.to(wide) @ _signs(codes.shape[-1]).to(wide)).long()
+    return mix_keys(total, torch.full_like(total, ENTRIES)) & ((1 << 63) - 1)
+
+
+def _shared_sample(
+    job: _Job, left: Tensor, y: Tensor, resident: Tensor | ResidentCodes
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Errors, noise, y of the sampled columns [1, row, ...] and parts, with one resident for all rows."""
+    columns = y.shape[-1]
+    if columns <= SAMPLED:
+        every = torch.arange(columns)
+        found = job.sample(left, _columns(resident, every).unsqueeze(0), every.unsqueeze(0), columns)
+        return found.mean, found.variance, y, found.parts
+    subsets = max(1, min(SUBSETS, columns // SAMPLED))
+    kind = _hash(left[0], job.streamed_bits) % subsets
+    ids = _order(columns)[: subsets * SAMPLED].view(subsets, SAMPLED)
+    mean = torch.empty(1, left.shape[1], SAMPLED, dtype=torch.float64)
+    variance = torch.empty(1, left.shape[1], NOISY_SAMPLED, dtype=torch.float64)
+    parts: Tensor | float = 0.0
+    for one in range(subsets):
+        rows = (kind == one).nonzero().squeeze(-1)
+        if not len(rows):
+            continue
+        right = _columns(resident, ids[one]).unsqueeze(0)
+        found = job.sample(left[:, rows], right, ids[one].unsqueeze(0), NOISY_SAMPLED)
+        mean[:, rows], variance[:, rows] = found.mean, found.variance
+        parts = parts + found.parts
+    at = y[0].gather(1, ids[kind]).double().unsqueeze(0)
+    return mean, variance, at, torch.as_tensor(parts)
+
+
+def _columns(resident: Tensor | ResidentCodes, ids: Tensor) -> Tensor:
+    """[inner, id] codes of some columns."""
+    if isinstance(resident, ResidentCodes):
+        return resident.rows(ids).t()
+    return resident[:, ids]
+
+
+def _entry_sample(job: _Job, left: Tensor, y: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same with a resident of its own for every entry: its codes choose its columns."""
+    columns = right.shape[-1]
+    noisy, count = (columns, columns) if columns <= SAMPLED else (NOISY_SAMPLED, SAMPLED)
+    order = _order(columns)
+    ids = torch.arange(columns).expand(len(right), columns)
+    if columns > SAMPLED:
+        begin = _hash(right[:, :, order[0]], job.resident_bits) % columns
+        ids = order[(begin.unsqueeze(-1) + torch.arange(SAMPLED)) % columns]
+        right = right.gather(2, ids.unsqueeze(1).expand(-1, right.shape[1], -1))
+    per_entry = left.shape[1] * job.conversions * count
+    found = [
+        job.sample(*operands, noisy)
+        for operands in zip(
+            *(part.split(max(1, BLOCK_CONVERSIONS // max(1, per_entry))) for part in (left, right, ids)),
+            strict=True,
+        )
+    ]
+    at = y.gather(2, ids.unsqueeze(1).expand(-1, y.shape[1], -1)).double()
+    return (
+        torch.cat([part.mean for part in found]),
+        torch.cat([part.variance for part in found]),
+        at,
+        torch.stack([part.parts for part in found]).sum(0),
+    )
+
+
+# --- the exact errors of a sample ------------------------------------------------------------------
+
+
+@lru_cache(maxsize=16)
+def _switch_table(tile: TileSpec, bits: int) -> tuple[Tensor, int]:
+    """[number, plane] float32 switch states of every resident number, and where 0 is in it."""
+    below = 1 << (bits - 1)
+    if tile.resident_code == "digits":
+        below = min(below, sum(digit_weights(tile, bits)) * tile.numeral.max_digit)
+    planes, _ = resident_planes(torch.arange(-below, 1 << (bits - 1)).unsqueeze(0), bits, tile)
+    return planes.squeeze(1).T.float().contiguous(), below
+
+
+class _Job:
+    """The conversions of one product: groups, weights, table."""
+
+    def __init__(self, tile: TileSpec, streamed_bits: int, resident_bits: int, inner: int, by_digit: bool) -> None:
+        self.tile, self.inner = tile, inner
+        self.streamed_bits, self.resident_bits = streamed_bits, resident_bits
+        groups = wordline_groups(inner, tile)
+        self.groups, self.size = len(groups), max((g.stop - g.start for g in groups), default=0)
+        self.even = all(g.start == n * self.size for n, g in enumerate(groups))
+        self.places = torch.tensor(
+            [k if k < g.stop else inner for g in groups for k in range(g.start, g.start + self.size)],
+            dtype=torch.int64,
+        )
+        self.powers = digit_weights(tile, streamed_bits)
+        self.planes = plane_weights(tile, resident_bits)
+        self.weights = torch.outer(
+            torch.tensor(self.powers, dtype=torch.float64), torch.tensor(self.planes, dtype=torch.float64)
+        )
+        self.table: ConversionTable = conversion_table(tile, max(1, self.groups))
+        self.noisy = bool(self.table.variance.any())
+        self.conversions = self.groups * len(self.powers) * len(self.planes)
+        self.by_digit = by_digit
+
+    def _padded(self, values: Tensor) -> Tensor:
+        """[..., inner] -> [..., group·element], zeros where a group is short."""
+        if self.even:
+            return F.pad(values, (0, self.groups * self.size - self.inner))
+        return F.pad(values, (0, 1)).index_select(-1, self.places)
+
+    def _digits(self, streamed: Tensor) -> Tensor:
+        """[entry, row, inner] -> [entry, group, digit·row, element], float32 balanced digits."""
+        rest, radix = self._padded(streamed.float()), self.tile.numeral.radix
+        digits = torch.empty(rest.shape[0], len(self.powers), *rest.shape[1:])
+        for index in range(len(self.powers)):
+            # the nearest multiple of the radix: no ties (odd), the quotient is off by far less than 1/radix
+            above = torch.round(rest / radix)
+            torch.sub(rest, above * radix, out=digits[:, index])
+            rest = above
+        return digits.flatten(1, 2).unflatten(-1, (self.groups, self.size)).transpose(1, 2)
+
+    def _switches(self, resident: Tensor) -> Tensor:
+        """[entry, inner, column] -> [entry, group, element, column·plane], float32."""
+        table, zero = _switch_table(self.tile, self.resident_bits)
+        codes = self._padded(resident.transpose(1, 2).to(torch.int32)).transpose(1, 2) + zero
+        states = table.index_select(0, codes.flatten()).view(len(codes), self.groups, self.size, -1)
+        return states
+
+    def _circumstances(self, digits: Tensor, switches: Tensor, ids: Tensor) -> Tensor:
+        """What to add to a sum to find its entry in the table; broadcasts with the sums."""
+        table, tile = self.table, self.tile
+        first: Tensor = torch.full((1, 1, 1, 1), float(table.sums // 2))
+        if int(table.loss_level[-1]) > 0:
+            width = tile.outputs(self.resident_bits)
+            per_plane = 1 if tile.resident_code == "bits" else 2
+            bitline = ((ids[..., None] % width) * len(self.planes) + torch.arange(len(self.planes))) * per_plane
+            loss = table.loss_level[bitline].flatten(1)[:, None, None]  # [entry, 1, 1, column·plane]
+            first = first + (loss * (table.levels * table.sums)).float()
+        if table.levels > 1:
+            reach = tile.numeral.max_digit
+            power = drive(torch.arange(-reach, reach + 1), tile).square().sum(-1).float()
+            driven = power.index_select(0, (digits + reach).int().flatten()).view(digits.shape)
+            branches = torch.matmul(driven, switches.square())
+            first = first + branches.div_(table.branches).round_().mul_(table.sums)
+        return first
+
+    def sample(self, streamed: Tensor, resident: Tensor, ids: Tensor, noisy: int) -> _Sample:
+        """Errors of streamed [entry, row, inner] x resident [entry, inner, column], in blocks of rows.
+
+        ids:   [entry, column] number of each column
+        noisy: columns of which the variance of the noise is wanted
+        """
+        switches = self._switches(resident)
+        per_row = max(1, len(streamed) * self.conversions * resident.shape[-1])
+        parts = [
+            self._errors(part, switches, ids, noisy)
+            for part in streamed.split(max(1, BLOCK_CONVERSIONS // per_row), 1)
+        ]
+        return _Sample(
+            mean=torch.cat([part.mean for part in parts], 1),
+            variance=torch.cat([part.variance for part in parts], 1),
+            parts=torch.stack([part.parts for part in parts]).sum(0),
+        )
+
+    def _errors(self, streamed: Tensor, switches: Tensor, ids: Tensor, noisy: int) -> _Sample:
+        entries, rows, columns = len(streamed), streamed.shape[1], ids.shape[1]
+        digits = self._digits(streamed)
+        sums = torch.matmul(digits, switches)
+        place = sums.add_(self._circumstances(digits, switches, ids)).int()
+        place = place.view(entries, self.groups, len(self.powers), rows, columns, len(self.planes))
+        found = self._looked_up(self.table.mean, place)
+        mean = self._weighed(found, self.weights)
+        weighted = self.weights.square()
+        variance = torch.zeros(entries, rows, noisy, dtype=torch.float64)
+        if self.noisy:
+            noise = self._looked_up(self.table.variance, place[..., :noisy, :].contiguous())
+            variance = self._weighed(noise, weighted)
+        parts = torch.zeros(2, *weighted.shape, dtype=torch.float64)
+        if self.by_digit:
+            apart = found.double()
+            parts = torch.stack(
+                (apart.sum((0, 2, 3)) * self.weights, apart.square().sum((0, 2, 3)) * weighted)
+            )
+        return _Sample(mean=mean, variance=variance, parts=parts)
+
+    @staticmethod
+    def _looked_up(table: Tensor, place: Tensor) -> Tensor:
+        """Table entries added over the groups, exactly: [entry, digit, row, column, plane], float32."""
+        return table.index_select(0, place.flatten()).view(place.shape).sum(1)
+
+    def _weighed(self, found: Tensor, weights: Tensor) -> Tensor:
+        """[entry, row, column], float64: sums over digits and planes."""
+        total = torch.zeros(found.shape[0], *found.shape[2:4], dtype=torch.float64)
+        for index, own in enumerate(weights):
+            total += found[:, index].double() @ own
+        return total
