@@ -129,6 +129,25 @@ def test_without_wires_the_cells_are_what_is_seen():
     assert torch.allclose(almost, cells.double() * UNIT, rtol=2e-8, atol=2e-8 * UNIT)
 
 
+@pytest.mark.parametrize("wire", [1e-4, 1e-2, 1.0])
+def test_thin_wires_lose_what_the_first_order_says(wire):
+    """effective = g (1 - f), f = r (sum_c g_kc min(b + 1, c + 1) + sum_m g_mb (W - max(k, m))).
+
+    What is left over is of second order: a sum of products of two such drops, at most (2 max f)^2 of a cell,
+    and 1e-12 for the rounding of the solve.
+    """
+    rows, columns = 24, 17
+    generator = torch.Generator().manual_seed(5)
+    cells = UNIT * torch.rand(rows, columns, generator=generator, dtype=torch.float64)
+    k, b = torch.arange(rows).double(), torch.arange(columns).double()
+    along = cells @ (torch.minimum(b[:, None], b) + 1)
+    down = (rows - torch.maximum(k[:, None], k)) @ cells
+    lost = wire * (along + down)
+    left = nodal_conductance(cells, wire) - cells * (1 - lost)
+    assert left.abs().max() < ((2 * lost.max()) ** 2 + 1e-12) * UNIT
+    assert wire < 1 or left.abs().max() > 1e-10 * UNIT  # there is a second order
+
+
 def test_impossible_networks_are_refused():
     with pytest.raises(DeviceError, match="a matrix is needed"):
         nodal_conductance(torch.ones(3), 1.0)

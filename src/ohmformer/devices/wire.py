@@ -34,7 +34,8 @@ def nodal_conductance(conductance_S: Tensor, wire_resistance_ohm: float) -> Tens
 
     conductance_S: [wordline, bitline] of the cells, S; 0 for an open one
     returns:       [wordline, bitline], S, float64; the cells themselves without wire resistance
-    Error:         rounding of a sparse direct solve: 1e-9 of the largest entry for r * g down to 1e-9.
+    Error:         rounding of a sparse direct solve: below 1e-12 of the largest entry for 128 x 128 at
+                   r * g = 1e-10, seen against the first order, which itself is 3e-12 off there.
     Cost:          2 * wordlines * bitlines unknowns, wordlines right-hand sides: about 1 s for 128 x 128.
     """
     if conductance_S.ndim != 2 or not conductance_S.numel():
