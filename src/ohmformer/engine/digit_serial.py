@@ -1,4 +1,13 @@
-"""Lossy converters: every conversion of every digit, plane and group is computed, block by block."""
+"""Lossy converters: every conversion of every digit, plane and group is computed, never stored.
+
+Three ways, by the tile (``conversion_plan``): the native kernel; the same whole-number arithmetic in torch,
+equal bit for bit; and floating point for tiles whose numbers do not fit 16 bits. The result of a row depends
+on the seed, the stream and the key of the row, and on nothing that is computed beside it.
+
+Error: dense noise has the law of ``deviate_law``; the mismatch of a dense conversion enters as noise with the
+mean variance over the columns (in floating point, and for sparse wrong conversions, with its own variance);
+a pair of bitlines loses the mean share of its two bitlines in the wires.
+"""
 
 from __future__ import annotations
 
@@ -8,112 +17,103 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ohmformer.crossbars import (
-    drive,
-    plane_weights,
-    resident_planes,
-    streamed_digits,
-    wordline_groups,
-)
-from ohmformer.devices import convert
-from ohmformer.engine.collapsed import EXACT_FLOAT32
+from ohmformer.engine.conversion_blocks import floating_product, whole_product
+from ohmformer.engine.conversion_plan import conversion_plan, wire_factors
+from ohmformer.engine.randomness import Draw
+from ohmformer.engine.switches import PackedSwitches, native_product, pack, refuse
+from ohmformer.engine.wrong_conversions import draw_events
 from ohmformer.specs import TileSpec
 
-BLOCK_CONVERSIONS = 1 << 18  # about a megabyte: the passes over a block stay in the cache
+EXACT_FLOAT32 = 1 << 24
+BLOCK_CONVERSIONS = 1 << 18  # of the torch paths: the passes over a block stay in the cache
+EVENTS = 1  # stream of the wrong conversions of an operation
+
+
+def pack_switches(codes: Tensor, tile: TileSpec, bits: int) -> PackedSwitches:
+    """Switches of stored numbers [column, inner]; they serve streamed operands of any width."""
+    return pack(codes.transpose(0, 1), tile, bits)
 
 
 def digit_serial_product(
     streamed: Tensor,
-    resident: Tensor,
+    resident: Tensor | PackedSwitches,
     tile: TileSpec,
     streamed_bits: int,
     resident_bits: int,
-    generator: torch.Generator,
+    draw: Draw | torch.Generator,
 ) -> Tensor:
     """The product with every conversion computed (see ``ProductEngine.product``).
 
     y = Σ_groups Σ_i Σ_j radix^i·c_j·step·ADC(Σ_k d_ik·e_kj + noise)
+
+    draw: one key for each row of the result, batch axes flattened in front; a generator stands for a seed
+          drawn from it and the numbers of the rows as keys
     """
-    batch = torch.broadcast_shapes(streamed.shape[:-2], resident.shape[:-2])
     rows, inner = streamed.shape[-2:]
-    columns = resident.shape[-1]
-    if resident.ndim == 2:  # one resident operand for all rows
-        left, right = streamed.reshape(1, -1, inner), resident.unsqueeze(0)
+    batch = streamed.shape[:-2]
+    if isinstance(resident, PackedSwitches):
+        if (resident.tile, resident.bits, resident.inner) != (tile, resident_bits, inner):
+            raise ValueError("the switches were packed for another tile, width or inner axis")
+        columns = resident.columns
+    else:
+        batch = torch.broadcast_shapes(batch, resident.shape[:-2])
+        columns = resident.shape[-1]
+    if isinstance(draw, torch.Generator):
+        draw = _draw_of(draw, math.prod(batch) * rows)
+    if isinstance(resident, PackedSwitches) or resident.ndim == 2:  # one resident operand for all rows
+        left, entries = streamed.reshape(1, -1, inner), [resident]
     else:
         left = streamed.expand(*batch, rows, inner).reshape(-1, rows, inner)
-        right = resident.expand(*batch, inner, columns).reshape(-1, inner, columns)
-    result = torch.zeros(*left.shape[:2], columns, dtype=torch.float64)
-    conversions = columns * len(plane_weights(tile, resident_bits))
-    row_block = max(1, BLOCK_CONVERSIONS // conversions)
-    entry_block = max(1, BLOCK_CONVERSIONS // (conversions * max(1, left.shape[1])))
-    for first in range(0, left.shape[0], entry_block):
-        entries = slice(first, first + entry_block)
-        groups = _closed_switches(right[entries], tile, resident_bits)
-        for top in range(0, left.shape[1], row_block):
-            part = slice(top, top + row_block)
-            _add_block(
-                result[entries, part],
-                left[entries, part],
-                groups,
-                tile,
-                streamed_bits,
-                resident_bits,
-                generator,
-            )
-    fits = not bool((result.abs() >= EXACT_FLOAT32).any())
-    return (result.float() if fits else result).reshape(*batch, rows, columns)
-
-
-def _closed_switches(resident: Tensor, tile: TileSpec, bits: int) -> list[tuple[int, int, Tensor]]:
-    """Bounds of each group of active elements, and its switches [entry, element, plane·column]."""
-    planes, _ = resident_planes(resident.to(torch.int64), bits, tile)  # [plane, entry, inner, column]
-    switches = planes.to(torch.float32).movedim(0, 2)
-    return [
-        (group.start, group.stop, switches[:, group.start : group.stop].flatten(2))
-        for group in wordline_groups(resident.shape[1], tile)
+        entries = list(resident.expand(*batch, inner, columns).reshape(-1, inner, columns))
+    if len(draw.keys) != left.shape[0] * left.shape[1]:
+        raise ValueError(f"{len(draw.keys)} keys were given for {left.shape[0] * left.shape[1]} rows")
+    if left.numel() == 0 or columns == 0:
+        return torch.zeros(*batch, rows, columns)
+    keys = draw.keys.view(left.shape[0], left.shape[1])
+    parts = [
+        _entry(part, own, tile, streamed_bits, resident_bits, replace(draw, keys=key))
+        for part, own, key in zip(left, entries, keys, strict=True)
     ]
+    result = parts[0] if len(parts) == 1 else torch.stack(parts)
+    fits = bool(result.abs().amax() < EXACT_FLOAT32)
+    return result.to(torch.float32 if fits else torch.float64).reshape(*batch, rows, columns)
 
 
-def _add_block(
-    result: Tensor,
+def _draw_of(generator: torch.Generator, rows: int) -> Draw:
+    seed = int(torch.randint(1 << 62, (), generator=generator))
+    return Draw(seed=seed, stream=0, keys=torch.arange(rows))
+
+
+
+def _entry(
     streamed: Tensor,
-    groups: list[tuple[int, int, Tensor]],
+    resident: Tensor | PackedSwitches,
     tile: TileSpec,
     streamed_bits: int,
     resident_bits: int,
-    generator: torch.Generator,
-) -> None:
-    """Add [entry, row, inner] x groups to ``result`` [entry, row, column]."""
-    weights = plane_weights(tile, resident_bits)
-    # codes times plane weights stay whole in float32 up to 2^24; wider ones are added up in float64
-    exact = tile.adc.max_code * sum(abs(weight) for weight in weights) < EXACT_FLOAT32
-    wide = torch.float32 if exact else torch.float64
-    digits = streamed_digits(streamed.to(torch.int64), tile, streamed_bits)
-    digits = digits.movedim(-1, 0).contiguous()  # [digit, entry, row, inner]
-    for first, last, closed in groups:
-        for index, digit in enumerate(digits[..., first:last]):
-            codes = _convert(digit, closed, tile, generator)
-            codes = codes.view(*result.shape[:2], len(weights), result.shape[-1])
-            value = torch.zeros(result.shape, dtype=wide)
-            for plane, weight in enumerate(weights):
-                value.add_(codes[:, :, plane], alpha=weight)
-            result.add_(value, alpha=tile.adc.step * tile.numeral.radix**index)
+    draw: Draw,
+) -> Tensor:
+    """One matrix [row, inner] times one [inner, column]; whole numbers in any dtype."""
+    plan = conversion_plan(tile, streamed_bits, resident_bits, streamed.shape[-1])
+    if plan is None:
+        numbers = resident.numbers() if isinstance(resident, PackedSwitches) else resident
+        return floating_product(
+            streamed, numbers, tile, streamed_bits, resident_bits, draw, BLOCK_CONVERSIONS
+        )
+    columns = resident.columns if isinstance(resident, PackedSwitches) else resident.shape[-1]
+    wired = tile.resistor.wire_resistance_ohm > 0
+    keep = wire_factors(tile, columns, resident_bits) if wired else None
+    events = draw_events(plan, columns, draw.sub(EVENTS)) if plan.noise == "sparse" else None
+    switches = resident if isinstance(resident, PackedSwitches) else pack(resident, tile, resident_bits)
+    if not bool((streamed.amin() >= plan.lowest) & (streamed.amax() <= plan.highest)):
+        refuse("streamed", streamed, plan.lowest, plan.highest)
+    found = native_product(plan, streamed, switches, keep, draw, events)
+    if found is not None:
+        return found
+    numbers = switches.numbers()
+    return whole_product(
+        plan, streamed, numbers, keep, draw, events, BLOCK_CONVERSIONS, tile, resident_bits
+    )
 
 
-def _convert(digit: Tensor, closed: Tensor, tile: TileSpec, generator: torch.Generator) -> Tensor:
-    """Codes of one digit [entry, row, element] against one group, [entry, row, plane·column], in float32.
-
-    Environment and converter noise are one Gaussian; mismatch adds the variance mismatch²·Σ(w_r·s_r·e)².
-    """
-    adc = tile.adc
-    sums = digit.to(torch.float32) @ closed
-    additive = tile.environment_noise**2 + (adc.noise * adc.step) ** 2
-    if tile.resistor.mismatch:
-        power = drive(digit, tile).square().sum(-1).float() @ closed.square()
-        deviation = power.mul_(tile.resistor.mismatch**2).add_(additive).sqrt_()
-        sums.add_(torch.randn(sums.shape, generator=generator).mul_(deviation))
-    elif additive:
-        sums.add_(torch.randn(sums.shape, generator=generator), alpha=math.sqrt(additive))
-    if adc.rounding == "half_even":
-        return sums.div_(adc.step).round_().clamp_(-adc.max_code, adc.max_code)
-    return convert(sums, replace(adc, noise=0.0)).to(torch.float32)
+__all__ = ["PackedSwitches", "digit_serial_product", "pack_switches"]

@@ -1,0 +1,103 @@
+"""Conversions that noise seldom changes, drawn one by one."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ohmformer.engine.conversion_plan import ConversionPlan
+from ohmformer.engine.native import kernels
+from ohmformer.engine.randomness import Draw, random_words, uniforms64
+
+
+def _bits(draw: Draw, blocks: int, first: int) -> Tensor:
+    calls = kernels()
+    if calls is not None:
+        return calls.words(draw, blocks, first)
+    return random_words(draw.seed, draw.stream, draw.keys, blocks, first)
+
+
+def draw_events(plan: ConversionPlan, columns: int, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+    """Conversions whose noise is above 1/2 if its sd is the largest possible one.
+
+    A whole sum is at least 1/2 from where its code changes, and so needs |z|·sd >= 1/2. The conversions with
+    |z| >= 1/(2·worst_sd) are a Bernoulli sequence with p = 2Q(1/(2·worst_sd)): the gaps are geometric, the
+    deviates z of these conversions normal beyond that bound. What becomes of them is computed exactly, so
+    that a smaller sd of a conversion only means that its code stays.
+
+    returns: row, place (see kernels/digit_serial_job.hpp) and z; sorted by row, then place
+    Error:   none but float64 rounding of gaps and deviates.
+    """
+    conversions = len(plan.groups) * plan.digits * plan.planes * columns
+    tail = math.erfc(0.5 / plan.worst_sd / math.sqrt(2)) / 2
+    # below 1e-300 nothing is ever drawn
+    rate = max(-math.log1p(-2 * tail), 1e-300)
+    mean = conversions * rate
+    count = math.ceil(mean + 4 * math.sqrt(mean))
+    rows, places, deviates = [], [], []
+    left = torch.arange(len(draw.keys))
+    start = torch.full((len(left),), -1, dtype=torch.int64)
+    first = 0
+    while len(left):
+        own = Draw(seed=draw.seed, stream=draw.stream, keys=draw.keys[left])
+        words = _bits(own, count, first).view(len(left), count, 4)
+        gap = (uniforms64(words[..., :2]).squeeze(-1).log() / -rate).floor().clamp_(max=conversions)
+        place = start[:, None] + (gap.to(torch.int64) + 1).cumsum(1)
+        inside = place < conversions
+        which, turn = inside.nonzero(as_tuple=True)
+        if len(which):
+            uniform = uniforms64(words[which, turn, 2:]).squeeze(-1)
+            beyond = torch.minimum(uniform, 1 - uniform).clamp_(min=2.0**-54) * (2 * tail)
+            z = -torch.special.ndtri(beyond)
+            rows.append(left[which])
+            places.append(place[which, turn])
+            deviates.append(torch.where(uniform < 0.5, -z, z))
+        more = inside[:, -1]
+        left, start, first = left[more], place[more, -1], first + count
+    if not rows:
+        nothing = torch.empty(0, dtype=torch.int64)
+        return nothing, nothing, nothing.double()
+    row, place, z = torch.cat(rows), torch.cat(places), torch.cat(deviates)
+    if len(rows) > 1:
+        order = (row * conversions + place).argsort()
+        row, place, z = row[order], place[order], z[order]
+    return row, place, z
+
+
+def add_events(
+    result: Tensor,
+    plan: ConversionPlan,
+    digits: Tensor,
+    states: Tensor,
+    events: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Add to ``result`` [row, column] what the events change.
+
+    digits: [digit, row, inner]; states: [plane, inner, column], the resident switches; both whole numbers
+    """
+    row, place, z = events
+    columns = result.shape[1]
+    column, slot = place % columns, place // columns
+    plane, digit = slot % plan.planes, slot // plan.planes % plan.digits
+    group = slot // plan.planes // plan.digits
+    for number, (first, last) in enumerate(plan.groups):
+        here = group == number
+        if not bool(here.any()):
+            continue
+        driven = digits[digit[here], row[here], first:last].long()
+        closed = states[plane[here], first:last, column[here]].long()
+        sums = (driven * closed).sum(1).double()
+        branches = (plan.power[driven + plan.max_digit].long() * closed.square()).sum(1)
+        sd = (branches.double() * plan.mismatch + plan.additive).sqrt()
+        change = _codes(sums + sd * z[here], plan) - _codes(sums, plan)
+        weight = plan.full_weight[plane[here]].long() * plan.digit_weight[digit[here]] * plan.step
+        result.index_put_((row[here], column[here]), change.long() * weight, accumulate=True)
+
+
+def _codes(sums: Tensor, plan: ConversionPlan) -> Tensor:
+    return (sums / plan.step).round().clamp(-plan.max_code, plan.max_code)
+
+
+__all__ = ["add_events", "draw_events"]
