@@ -28,6 +28,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=15, help="timed rounds of a quick work")
     parser.add_argument("--slow-repeats", type=int, default=7, help="timed rounds of a slow work")
     parser.add_argument("--warmups", type=int, default=2, help="rounds thrown away before")
+    parser.add_argument("--cpu-only", action="store_true", help="one thread only, no wall time")
     parser.add_argument("--peer-python", type=Path, help="python of an environment that holds the peers")
     parser.add_argument("--make-peers", action="store_true", help="make benchmarks/.peers and install them")
     parser.add_argument("--dry", action="store_true", help="print the table, write nothing")
@@ -85,8 +86,17 @@ def _full(given: argparse.Namespace, command: str) -> int:
         python = peers.ENVIRONMENT / "bin" / "python"
     about = machine.machine()
     plan = runner.Plan(
-        repeats=given.repeats, slow_repeats=given.slow_repeats, warmups=given.warmups, command=command
+        repeats=given.repeats,
+        slow_repeats=given.slow_repeats,
+        warmups=given.warmups,
+        wall=not given.cpu_only,
+        command=command,
     )
+    load = os.getloadavg()[0]
+    if load > 1:
+        remarks.append(
+            f"The machine was busy before the run (load {load:.1f}): wall times are not to be trusted."
+        )
     rows, said = runner.measure(given.only or runner.GROUPS, plan, python)
     remarks.extend(said)
     table = results.Table(

@@ -22,11 +22,12 @@ GROUPS = ("six", "serial", "whole", "decode", "wire", "memory", "limit", "peers"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How often. ``slow`` works have fewer rounds."""
+    """How often. ``slow`` works have fewer rounds; without ``wall`` there are none with two threads."""
 
     repeats: int = 15
     slow_repeats: int = 7
     warmups: int = 2
+    wall: bool = True
     command: str = ""
 
     def rounds(self, slow: bool) -> int:
@@ -70,22 +71,22 @@ def row_of(
     """A row of samples with one thread and with two."""
     a, b = (theirs, ours) if higher else (ours, theirs)
     by_cpu = Ratio.of(cpu(one[a]), cpu(one[b]))
-    by_wall = Ratio.of(wall(two[a]), wall(two[b]))
-    seconds = {
-        f"{name}, {what}": statistics.median(values)
-        for name in (ours, theirs)
-        for what, values in (("cpu, 1 thread", cpu(one[name])), ("wall, 2 threads", wall(two[name])))
-    }
+    by_wall = Ratio.of(wall(two[a]), wall(two[b])) if two else None
+    seconds = {f"{name}, cpu, 1 thread": statistics.median(cpu(one[name])) for name in (ours, theirs)}
+    seconds |= {f"{name}, wall, 2 threads": statistics.median(wall(two[name])) for name in two}
+    spread = {"cpu": (by_cpu.low, by_cpu.high)}
+    if by_wall is not None:
+        spread["wall"] = (by_wall.low, by_wall.high)
     return Row(
         work=work,
         group=group,
         ratio=by_cpu.median,
         ratio_cpu=by_cpu.median,
-        ratio_wall=by_wall.median,
+        ratio_wall=None if by_wall is None else by_wall.median,
         bar=bar,
         aim=aim,
         higher=higher,
-        spread={"cpu": (by_cpu.low, by_cpu.high), "wall": (by_wall.low, by_wall.high)},
+        spread=spread,
         repeats=len(one[ours]),
         mode=mode,
         settings=settings,
@@ -101,10 +102,11 @@ def row_of(
 def both(
     contenders: Mapping[str, Contender], plan: Plan, slow: bool
 ) -> tuple[dict[str, list[Sample]], dict[str, list[Sample]]]:
-    """All rounds with one thread, then all with two."""
+    """All rounds with one thread, then all with two (none where the plan leaves them out)."""
     rounds, warmups = plan.rounds(slow), plan.warmups
     one = alternate(contenders, threads=1, repeats=rounds, warmups=warmups)
-    return one, alternate(contenders, threads=2, repeats=rounds, warmups=warmups)
+    two = alternate(contenders, threads=2, repeats=rounds, warmups=warmups) if plan.wall else {}
+    return one, two
 
 
 def measure_work(work: Work, plan: Plan) -> Row:
