@@ -1,7 +1,8 @@
 """A plainly written int8 reference: int64 products, its own quantisation, function unit from the room.
 
 Rule: code = round-half-even(x / s) with s = max|x| / 127 (1 for a row of zeros); weights one s per output
-channel, streamed rows one s per row, resident activations one s per column; vectors 16 bits, one s for all;
+channel, streamed rows one s per row; keys one s per token, values one s per token that is multiplied into the
+streamed probabilities before they are quantised; vectors 16 bits, one s for all;
 a product is (Σ codes in int64, as float32) · s_streamed · s_resident.
 """
 
@@ -83,7 +84,9 @@ class Reference:
         """[batch, head, token, feature] each."""
         z = product(q, k) * (q.shape[-1] ** -0.5)
         z = z if mask is None else z + mask
-        return product(self.softmax(z), v.transpose(-1, -2))
+        values, value_scale = codes_and_scale(v, 127)
+        left, left_scale = codes_and_scale(self.softmax(z) * value_scale.transpose(-1, -2), 127)
+        return (left @ values).float() * left_scale
 
     def bert(self, model: Any, ids: Tensor) -> Tensor:
         """A BertModel without pooler; the last hidden state."""

@@ -121,9 +121,9 @@ def test_experts_use_their_own_rows() -> None:
     stacked = model.model.layers[0].mlp.experts.down_proj.detach()
     entry = entries["model.layers.0.mlp.experts.down_proj"]
     codes, scale = codes_and_scale(stacked.reshape(-1, stacked.shape[-1]), 127)
-    assert (entry.role, entry.stored.bits) == ("rows", 8)
-    assert torch.equal(entry.stored.codes.long(), codes)
-    assert torch.equal(entry.scale, scale)
+    assert (entry.role, entry.bits) == ("rows", 8)
+    assert torch.equal(entry.codes.long(), codes)
+    assert torch.equal(entry.scale, scale.squeeze(-1))
     assert torch.equal(entry.nominal(), (codes.float() * scale).reshape(stacked.shape))
     assert ENCODER["hidden_size"] * entry.shape[0] == len(codes)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ohmformer import chips
 from ohmformer.deploy import deploy, load_deployed, on_chip, save_deployed
 from ohmformer.devices import confusion_matrix
+from ohmformer.engine import plan_reads
 from ohmformer.errors import UserError
 from ohmformer.numerals import to_symbols
 from ohmformer.specs import ChipSpec, ideal, override
@@ -61,7 +62,7 @@ def test_another_seed_is_another_chip() -> None:
     """Programming draws other conductances, also where reads are without noise."""
     model = FAMILIES["bert"].make()
     cells = [
-        deploy(model, NOISY, seed=seed, check=False).on_chip.parameters[0].stored.marginal
+        deploy(model, NOISY, seed=seed, check=False).on_chip.parameters[0].cells.marginal
         for seed in (0, 0, 1)
     ]
     assert torch.equal(cells[0].conductance_S, cells[1].conductance_S)
@@ -73,16 +74,16 @@ def test_restart_replays_from_any_run() -> None:
     outputs = runs(deployed, 3)
     deployed.on_chip.restart()
     assert torch.equal(runs(deployed, 1)[0], outputs[0])
-    deployed.on_chip.restart(2)
+    deployed.on_chip.restart(2 * len(sample_inputs("bert", deployed)["input_ids"]))
     assert torch.equal(runs(deployed, 1)[0], outputs[2])
 
 
 def test_reads_leave_the_cells_as_they_were() -> None:
     """A read that goes wrong is wrong once: the codes are restored exactly."""
     deployed = deploy(FAMILIES["mixtral"].make(), NOISY)
-    before = [entry.stored.codes.clone() for entry in deployed.on_chip.parameters]
+    before = [entry.codes for entry in deployed.on_chip.parameters]
     output(deployed, sample_inputs("mixtral", deployed))
-    after = [entry.stored.codes for entry in deployed.on_chip.parameters]
+    after = [entry.codes for entry in deployed.on_chip.parameters]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
@@ -98,9 +99,10 @@ def test_weights_are_misread_as_often_as_the_physics_says(cell_bits: int) -> Non
     layer.weight.data.sub_(0.5)
     entry = deploy(layer, chip, seed=1, check=False).on_chip.parameters[0]
     spelled = (8, cell_bits, chip.dense.weight_code, chip.dense.gray)
-    stored = to_symbols(entry.stored.codes.int(), *spelled).long().reshape(-1)
-    with entry.codes_as_read(torch.Generator().manual_seed(3)) as codes:
-        read = to_symbols(codes.int(), *spelled).long().reshape(-1)
+    stored = to_symbols(entry.codes.int(), *spelled).long().reshape(-1)
+    misreads = plan_reads([entry.cells], 3, torch.tensor([11])).misreads(0)
+    codes = entry.codes.int().view(-1).index_add_(0, misreads.position, misreads.delta)
+    read = to_symbols(codes, *spelled).long().reshape(-1)
     levels = 1 << cell_bits
     found = torch.bincount(stored * levels + read, minlength=levels**2).reshape(levels, levels)
     law = confusion_matrix(chip.dense.cell)

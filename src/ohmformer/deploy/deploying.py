@@ -9,16 +9,18 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
+from ohmformer.deploy.cache import wrap_cached
+from ohmformer.deploy.cache_rows import CacheHome
 from ohmformer.deploy.constants import floats_in, is_constant, mark_constant
 from ohmformer.deploy.coverage import Coverage, CoverageRow
 from ohmformer.deploy.interception import ChipAudit, ChipMode
 from ohmformer.deploy.norms import RmsNormForm, is_rotary_table, rms_norm_form
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.state import ATTRIBUTE, OnChip
-from ohmformer.deploy.storage import store_parameters
-from ohmformer.deploy.tracing import checking_inputs, named_modules_running, run_on_shapes
+from ohmformer.deploy.storage import check_parameters, store_parameters
+from ohmformer.deploy.tracing import checking_inputs, max_tokens, named_modules_running, run_on_shapes
 from ohmformer.engine import FastEngine, ProductEngine
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec
@@ -62,20 +64,24 @@ def deploy(
         if isinstance(module, torch.jit.ScriptModule):
             raise UserError(f"The module {name or 'given'} is compiled: its operations cannot be seen.")
     allow = (allow,) if isinstance(allow, str) else tuple(allow)
+    check_parameters(model)
     deployed = _copied(model).eval()
-    if not any(parameter.is_meta for parameter in deployed.parameters()):
-        deployed = deployed.float()
     if isinstance(deployed, PreTrainedModel):
         deployed.set_attn_implementation("eager")
         deployed.set_experts_implementation("eager")
     runtime = Runtime(chip, engine or FastEngine(chip.tile), seed)
-    runtime.parameters = store_parameters(deployed, chip, torch.Generator().manual_seed(seed))
-    return install(deployed, runtime, allow, check)
+    runtime.parameters = store_parameters(deployed, chip, seed)
+    return install(deployed.float(), runtime, allow, check)
 
 
 def _copied(model: Model) -> Model:
+    """A copy whose parameters still share the memory of the original's: they are about to be stored."""
+    shared: dict[int, Any] = {
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False)
+        for parameter in model.parameters()
+    }
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, shared)
     except UserError:
         raise
     except Exception as error:  # whatever a part of the model raises that cannot be copied
@@ -90,12 +96,14 @@ def install(deployed: Model, runtime: Runtime, allow: Collection[str], check: bo
     mode = ChipMode(runtime, allow)
     for buffer in deployed.buffers():
         mark_constant(buffer)
+    home = CacheHome(runtime, mode, max_tokens(getattr(deployed, "config", None)))
     for module in deployed.modules():
         form = rms_norm_form(module)
         if form is not None:
             _wrap_rms_norm(module, form, runtime, mode)
         elif is_rotary_table(module):
             _wrap_rotary(module, runtime, mode)
+        wrap_cached(module, home)
         _wrap_forward(module, runtime, mode)
     state = OnChip(runtime, mode)
     setattr(deployed, ATTRIBUTE, state)
@@ -116,7 +124,7 @@ def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
         if module.training:
             raise UserError("A deployed model is for inference: call eval() before using it.")
         mode.active = True
-        runtime.start_run()
+        runtime.start_run(*_extent(args, kwargs))
         masks = {key: mark_constant(_alias(value)) for key, value in kwargs.items() if "mask" in key}
         try:
             with torch.no_grad(), torch.autocast("cpu", enabled=False), mode:
@@ -125,6 +133,20 @@ def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
             mode.active = False
 
     module.forward = forward
+
+
+FIRST_INPUTS = ("decoder_input_ids", "decoder_inputs_embeds", "input_ids", "inputs_embeds", "hidden_states")
+
+
+def _extent(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int, int]:
+    """Sequences in a call, tokens of each, and tokens that its cache holds already."""
+    given = [kwargs.get(name) for name in FIRST_INPUTS] + [*args, *kwargs.values()]
+    shape = next(
+        (value.shape for value in given if isinstance(value, Tensor) and value.ndim), torch.Size((1,))
+    )
+    cache = kwargs.get("past_key_values")
+    past = cache.get_seq_length() if isinstance(cache, Cache) else 0
+    return max(1, shape[0]), (shape[1] if len(shape) > 1 else 1), int(past)
 
 
 def _alias(value: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,17 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from ohmformer.deploy.deploying import install
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.state import on_chip
-from ohmformer.deploy.storage import StoredParameter
-from ohmformer.engine import FastEngine, MarginalCells
+from ohmformer.deploy.storage import (
+    StoredParameter,
+    float_parameters,
+    leave_parameter,
+    stored_parameter,
+)
+from ohmformer.engine import FastEngine, StoredCells
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec, from_yaml, preset, to_yaml
 
-SCHEMA = 1
+SCHEMA = 2
 CHIP_FILE, STATE_FILE, INDEX_FILE = "chip.yaml", "deployed.safetensors", "ohmformer.json"
 
 
@@ -46,12 +50,7 @@ def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -
     index: dict[str, Any] = {}
     for identity, entry in state.runtime.parameters.items():
         tensors.update(_tensors(names[identity], entry))
-        marginal = entry.stored.marginal
-        index[names[identity]] = {
-            "role": entry.role,
-            "bits": entry.stored.bits,
-            "bounds": list(marginal.bounds) if marginal is not None else [],
-        }
+        index[names[identity]] = {"role": entry.role, "bits": entry.bits}
     for name, buffer in model.state_dict().items():
         if name in dict(model.named_buffers()):
             tensors[f"{name}#buffer"] = buffer.contiguous()
@@ -59,7 +58,7 @@ def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -
         "schema": f"ohmformer.deployed/{SCHEMA}",
         "class": type(model).__name__,
         "seed": state.seed,
-        "runs": state.runtime.runs,
+        "samples": state.runtime.samples,
         "allow": list(state.allow),
         "parameters": index,
     }
@@ -86,13 +85,9 @@ def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -
 
 
 def _tensors(name: str, entry: StoredParameter) -> dict[str, Tensor]:
-    narrow = torch.int8 if entry.stored.bits <= 8 else torch.int16
-    found = {f"{name}#codes": entry.stored.codes.to(narrow), f"{name}#scale": entry.scale.contiguous()}
-    marginal = entry.stored.marginal
-    if marginal is not None:
-        found[f"{name}#cells"] = marginal.cells
-        found[f"{name}#symbols"] = marginal.symbols
-        found[f"{name}#conductance"] = marginal.conductance_S
+    found = {f"{name}#codes": entry.codes, f"{name}#scale": entry.scale.contiguous()}
+    for part, tensor in entry.cells.state().items():
+        found[f"{name}#cells.{part}"] = tensor.contiguous()
     return found
 
 
@@ -131,38 +126,37 @@ def _restored(source: Path) -> PreTrainedModel:
     if (source / GENERATION_CONFIG_NAME).exists():
         model.generation_config = GenerationConfig.from_pretrained(source, local_files_only=True)
     runtime = Runtime(chip, FastEngine(chip.tile), int(description["seed"]))
-    for name, parameter in model.named_parameters():
+    for name, _, _, parameter in float_parameters(model):
         if name not in description["parameters"]:
             raise UserError(f"{source} lacks the weight {name}: it does not fit its own configuration.")
-        entry = _entry(name, parameter.shape, description["parameters"][name], tensors, chip)
-        parameter.data = entry.nominal().contiguous()
-        parameter.requires_grad_(False)
-        runtime.parameters[id(parameter)] = entry
+        runtime.parameters[id(parameter)] = _entry(
+            name, parameter.shape, description["parameters"][name], tensors, chip, len(runtime.parameters)
+        )
+        leave_parameter(parameter)
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             if f"{name}#buffer" in tensors:
                 buffer.copy_(tensors[f"{name}#buffer"])
     model = install(model, runtime, tuple(description["allow"]), check=True)
-    on_chip(model).restart(int(description["runs"]))
+    on_chip(model).restart(int(description["samples"]))
     return model
 
 
 def _entry(
-    name: str, shape: torch.Size, index: dict[str, Any], tensors: dict[str, Tensor], chip: ChipSpec
+    name: str,
+    shape: torch.Size,
+    index: dict[str, Any],
+    tensors: dict[str, Tensor],
+    chip: ChipSpec,
+    place: int,
 ) -> StoredParameter:
-    if tensors[f"{name}#codes"].numel() != shape.numel():
+    codes = tensors[f"{name}#codes"]
+    if codes.numel() != shape.numel():
         raise UserError(f"The stored weight {name} has another shape than the configuration says.")
-    cells = {part: tensors[f"{name}#{part}"] for part in ("cells", "symbols", "conductance")}
-    role = index["role"]
-    bits = chip.dense.vector_bits_per_cell if role == "vector" else chip.dense.cell.bits
-    marginal = MarginalCells.of(
-        cells["cells"],
-        cells["symbols"],
-        cells["conductance"],
-        tuple(index["bounds"]),
-        replace(chip.dense.cell, bits=bits),
-    )
-    codes = tensors[f"{name}#codes"].float()
-    return StoredParameter.of(
-        name, role, shape, codes, tensors[f"{name}#scale"], int(index["bits"]), chip, marginal=marginal
+    prefix = f"{name}#cells."
+    state = {key[len(prefix) :]: tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+    cells = StoredCells.from_state(state, chip.dense, name)
+    bits = int(index["bits"])
+    return stored_parameter(
+        name, index["role"], shape, codes, tensors[f"{name}#scale"], bits, chip, place, cells
     )

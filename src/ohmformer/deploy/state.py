@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
+import torch
 from torch import nn
 
 from ohmformer.deploy.coverage import CoverageRow
 from ohmformer.deploy.interception import ChipMode
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.storage import StoredParameter
-from ohmformer.engine import Mode, mode_of
+from ohmformer.engine import FastEngine, Mode, mode_of
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec
 
@@ -43,8 +46,9 @@ class OnChip:
 
     @property
     def mode(self) -> Mode:
-        """How products are simulated, as the physics of the tile allows."""
-        return mode_of(self._runtime.chip.tile)
+        """How products are simulated."""
+        engine = self._runtime.engine
+        return engine.runs if isinstance(engine, FastEngine) else mode_of(self._runtime.chip.tile)
 
     @property
     def parameters(self) -> tuple[StoredParameter, ...]:
@@ -66,9 +70,25 @@ class OnChip:
         """The operations of the chip, for tracing and tests."""
         return self._runtime
 
-    def restart(self, runs: int = 0) -> None:
-        """Set the number of the next run: the same runs after a restart meet the same noise."""
-        self._runtime.runs = runs
+    def restart(self, samples: int = 0) -> None:
+        """Set the number of the next sample: the same samples after a restart meet the same noise."""
+        self._runtime.samples = samples
+
+    @contextmanager
+    def numbered(self, samples: Iterable[int]) -> Iterator[None]:
+        """Give the sequences of every run in here their numbers, on which their noise depends.
+
+        A batch may hold several sequences for each number, one after the other (beams).
+        """
+        before = self._runtime.numbers
+        numbers = torch.tensor(list(samples), dtype=torch.int64)
+        if not len(numbers):
+            raise UserError("No samples are numbered: at least one number is needed.")
+        self._runtime.numbers = numbers
+        try:
+            yield
+        finally:
+            self._runtime.numbers = before
 
 
 def on_chip(model: nn.Module) -> OnChip:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ohmformer.engine import MarginalCells, StoredTensor
+from ohmformer.engine import Misreads, ResidentCodes, StoredCells
 from ohmformer.errors import UserError
 from ohmformer.numerals import quantise_per_row, quantise_per_tensor, symbols_per_value
 from ohmformer.specs import ChipSpec
 
 Role = Literal["rows", "columns", "vector"]
+CHUNK = 1 << 20  # numbers quantised at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,47 +27,57 @@ class StoredParameter:
             kept as such rows; ``columns``: the parameter is [(expert,) in, out] and is kept transposed;
             ``vector``: one scale for all, wider codes
     shape:  of the parameter
-    stored: the codes and their cells
-    scale:  [row, 1], or a scalar for a vector
+    bits:   of a number
+    blocks: its matrices [row, inner]: one, or one for each expert; a vector is one row
+    cells:  where the codes lie, rows of all blocks in order
+    scale:  [row], or a scalar for a vector
     words:  its cells, in words of ``weight_bits``
+    index:  its place among the stored parameters
     """
 
     name: str
     role: Role
     shape: torch.Size
-    stored: StoredTensor
+    bits: int
+    blocks: tuple[ResidentCodes, ...]
+    cells: StoredCells
     scale: Tensor
     words: int
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        role: Role,
-        shape: torch.Size,
-        codes: Tensor,
-        scale: Tensor,
-        bits: int,
-        chip: ChipSpec,
-        *,
-        generator: torch.Generator | None = None,
-        marginal: MarginalCells | None = None,
-    ) -> StoredParameter:
-        """Program ``codes`` with ``generator``, or take up cells programmed before."""
-        cell_bits = chip.dense.vector_bits_per_cell if role == "vector" else None
-        stored = StoredTensor(codes, bits, chip.dense, generator, cell_bits=cell_bits, marginal=marginal)
-        per_word = symbols_per_value(chip.precision.weight_bits, chip.dense.cell.bits)
-        words = -(-stored.cells // per_word)
-        return cls(name=name, role=role, shape=shape, stored=stored, scale=scale, words=words)
+    index: int
 
     @property
     def rows(self) -> int:
         """Rows of codes."""
-        return len(self.stored.codes) if self.stored.codes.ndim else 1
+        return sum(block.shape[0] for block in self.blocks)
+
+    @property
+    def inner(self) -> int:
+        """Numbers in a row."""
+        return self.blocks[0].shape[1]
+
+    @property
+    def codes(self) -> Tensor:
+        """All codes [row, inner], int8 or int16; a copy."""
+        return torch.cat([block.codes() for block in self.blocks])
 
     def nominal(self) -> Tensor:
         """The values that the codes stand for, in the parameter's own layout."""
-        return self._laid_out(self.stored.codes * self.scale)
+        return self.values(None)
+
+    def values(self, misreads: Misreads | None, sample: int = 0) -> Tensor:
+        """The values as one read gives them, in the parameter's own layout; ``sample`` picks the read."""
+        return self._laid_out(self._as_read(misreads, sample))
+
+    def _as_read(self, misreads: Misreads | None, sample: int) -> Tensor:
+        codes = self.codes.float()
+        if misreads is not None:
+            mine = misreads.sample == sample
+            codes.view(-1).index_add_(0, misreads.position[mine], misreads.delta[mine].float())
+        return codes * (self.scale if self.role == "vector" else self.scale.unsqueeze(-1))
+
+    def values_by_sample(self, misreads: Misreads, samples: int) -> Tensor:
+        """[sample, ...] the values as each sample reads them."""
+        return torch.stack([self.values(misreads, sample) for sample in range(samples)])
 
     def _laid_out(self, values: Tensor) -> Tensor:
         """[row, inner] in the parameter's own layout."""
@@ -79,80 +89,74 @@ class StoredParameter:
         """Words read when a share of the numbers is read."""
         return min(self.words, math.ceil(self.words * share))
 
-    @contextmanager
-    def codes_as_read(self, generator: torch.Generator, rows: Tensor | None = None) -> Iterator[Tensor]:
-        """The codes as one read of the dense crossbar gives them; restored exactly afterwards.
-
-        rows: [row] bool, the rows that are read; None reads all
-        """
-        codes = self.stored.codes
-        misreads = self.stored.read(generator, rows)
-        if misreads is None:
-            yield codes
-            return
-        flat = codes.view(-1)
-        flat.index_put_((misreads.positions,), misreads.deltas, accumulate=True)
-        try:
-            yield codes
-        finally:
-            flat.index_put_((misreads.positions,), -misreads.deltas, accumulate=True)
-
-    def values_as_read(self, generator: torch.Generator) -> Tensor:
-        """The values as one read gives them, in the parameter's own layout."""
-        with self.codes_as_read(generator) as codes:
-            return self._laid_out(codes * self.scale)
-
 
 @dataclass(frozen=True, kw_only=True)
 class StoredBlock:
-    """Some rows of a stored parameter: all of them, or those of one expert."""
+    """A stored parameter, or the matrix of one expert of it.
+
+    number: of the expert; None for the whole parameter
+    """
 
     entry: StoredParameter
-    first: int
-    last: int
+    number: int | None = None
 
     @property
     def whole(self) -> bool:
         """Whether it is the whole parameter."""
-        return self.last - self.first == self.entry.rows
+        return self.number is None
 
     @property
     def operand(self) -> str:
         """How it may serve as an operand: ``rows`` [out, in], ``columns`` [in, out], or not (``vector``)."""
-        expert = self.entry.shape[1:] if not self.whole else self.entry.shape
-        return self.entry.role if self.entry.role == "rows" or len(expert) == 2 else "vector"
+        shape = self.entry.shape if self.whole else self.entry.shape[1:]
+        return self.entry.role if self.entry.role == "rows" or len(shape) == 2 else "vector"
 
     @property
-    def wanted(self) -> Tensor | None:
-        """[row] bool, the rows to read; None for all."""
-        if self.whole:
-            return None
-        rows = torch.zeros(self.entry.rows, dtype=torch.bool)
-        rows[self.first : self.last] = True
-        return rows
+    def codes(self) -> ResidentCodes:
+        """The matrix as an operand of products."""
+        if self.number is None and len(self.entry.blocks) > 1:
+            raise ValueError(f"{self.entry.name} is not one matrix")
+        return self.entry.blocks[self.number or 0]
+
+    @property
+    def first_row(self) -> int:
+        """Where its rows begin among those of the parameter."""
+        return sum(block.shape[0] for block in self.entry.blocks[: self.number or 0])
+
+    @property
+    def scale(self) -> Tensor:
+        """[row] of its rows."""
+        first = self.first_row
+        return self.entry.scale[first : first + self.codes.shape[0]]
 
     @property
     def words(self) -> int:
-        """Words of these rows."""
-        return self.entry.words_of((self.last - self.first) / self.entry.rows)
+        """Words of its rows."""
+        return self.entry.words if self.whole else self.entry.words_of(1 / len(self.entry.blocks))
 
-    def values_as_read(self, generator: torch.Generator) -> Tensor:
-        """The values as one read gives them, in the layout the model sees."""
-        if self.whole:
-            return self.entry.values_as_read(generator)
-        rows = slice(self.first, self.last)
-        with self.entry.codes_as_read(generator, self.wanted) as codes:
-            values = codes[rows] * self.entry.scale[rows]
-        return values.t() if self.entry.role == "columns" else values
+    def misreads(self, found: Misreads | None) -> Misreads | None:
+        """Those of the parameter's misreads that lie in these rows, places counted from the first."""
+        if found is None or self.whole:
+            return found
+        start = self.first_row * self.entry.inner
+        inside = (found.position >= start) & (found.position < start + self.codes.shape[0] * self.entry.inner)
+        if not bool(inside.any()):
+            return None
+        return Misreads(
+            sample=found.sample[inside], position=found.position[inside] - start, delta=found.delta[inside]
+        )
+
+    def values(self, found: Misreads | None) -> Tensor:
+        """The values as the first sample reads them, in the layout the model sees."""
+        values = self.entry.values(found)
+        return values if self.number is None else values[self.number]
 
     def expert(self, index: int) -> StoredBlock:
-        """The rows of one index of the first axis."""
+        """The matrix of one index of the first axis."""
         count = self.entry.shape[0]
         if not -count <= index < count:
             raise IndexError(f"index {index} is out of range for {self.entry.name} with {count}")
-        size = self.entry.rows // count
-        first = (index % count) * size
-        return StoredBlock(entry=self.entry, first=first, last=first + size)
+        return StoredBlock(entry=self.entry, number=index % count)
 
 
 def role_of(owner: nn.Module, attribute: str, parameter: Tensor) -> Role:
@@ -180,53 +184,106 @@ def as_rows(values: Tensor, role: Role, kernel: bool) -> Tensor:
 def quantised_parameter(
     parameter: Tensor, role: Role, chip: ChipSpec, kernel: bool = False
 ) -> tuple[Tensor, Tensor, int]:
-    """Codes (float32, whole), scale and bits of one parameter."""
-    values = parameter.detach().float()
+    """Codes [row, inner] (int8 or int16), scales and bits of one parameter."""
+    values = parameter.detach()
+    bits = chip.precision.vector_bits if role == "vector" else chip.precision.weight_bits
+    narrow = torch.int8 if bits <= 8 else torch.int16
     if role == "vector":
-        bits = chip.precision.vector_bits
         if values.is_meta:
-            return values, torch.empty((), device="meta"), bits
-        quantised = quantise_per_tensor(values, bits, dtype=torch.float32)
-    else:
-        bits = chip.precision.weight_bits
-        values = as_rows(values, role, kernel).contiguous()
-        if values.is_meta:
-            return values, torch.empty((values.shape[0], 1), device="meta"), bits
-        quantised = quantise_per_row(values, bits, dtype=torch.float32)
-    return quantised.codes, quantised.scale, bits
+            return values.reshape(1, -1), torch.empty((), device="meta"), bits
+        quantised = quantise_per_tensor(values.float(), bits, dtype=narrow)
+        return quantised.codes.reshape(1, -1), quantised.scale, bits
+    values = as_rows(values, role, kernel)
+    if values.is_meta:
+        return values, torch.empty(values.shape[0], device="meta"), bits
+    codes, scales = torch.empty(values.shape, dtype=narrow), torch.empty(values.shape[0])
+    step = max(1, CHUNK // max(1, values.shape[1]))
+    for start in range(0, len(values), step):
+        part = quantise_per_row(values[start : start + step].float(), bits, dtype=narrow)
+        codes[start : start + step], scales[start : start + step] = part.codes, part.scale.squeeze(-1)
+    return codes, scales, bits
 
 
-def store_parameters(
-    model: nn.Module, chip: ChipSpec, generator: torch.Generator
-) -> dict[int, StoredParameter]:
-    """Quantise and program every parameter of ``model``; keyed by the identity of the parameter.
+def stored_parameter(
+    name: str,
+    role: Role,
+    shape: torch.Size,
+    codes: Tensor,
+    scale: Tensor,
+    bits: int,
+    chip: ChipSpec,
+    index: int,
+    cells: StoredCells,
+) -> StoredParameter:
+    """Put codes [row, inner] and the cells that hold them together."""
+    experts = shape[0] if role != "vector" and len(shape) == 3 and not _is_kernel(codes, shape, role) else 1
+    per_word = symbols_per_value(chip.precision.weight_bits, chip.dense.cell.bits)
+    return StoredParameter(
+        name=name,
+        role=role,
+        shape=shape,
+        bits=bits,
+        blocks=tuple(ResidentCodes(part, bits) for part in codes.chunk(experts)),
+        cells=cells,
+        scale=scale,
+        words=-(-cells.cells // per_word),
+        index=index,
+    )
 
-    The parameters themselves are set to the values that the codes stand for.
 
-    Error: UserError naming the first parameter that holds NaN or infinity.
-    """
-    stored: dict[int, StoredParameter] = {}
+def _is_kernel(codes: Tensor, shape: torch.Size, role: Role) -> bool:
+    """Whether a 3-D parameter is a kernel [out, in, place], one row for each output."""
+    return role == "rows" and codes.shape[0] == shape[0] and codes.shape[1] == shape[1:].numel()
+
+
+def cells_of(codes: Tensor, role: Role, bits: int, chip: ChipSpec, seed: int, name: str) -> StoredCells:
+    """Program the cells of one parameter."""
+    cell_bits = chip.dense.vector_bits_per_cell if role == "vector" else None
+    return StoredCells(codes, bits, chip.dense, seed, name, cell_bits=cell_bits)
+
+
+def float_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
+    """Name, owner, attribute and tensor of every floating-point parameter, shared ones once."""
+    seen: set[int] = set()
     for prefix, owner in model.named_modules():
         for attribute, parameter in owner.named_parameters(recurse=False):
-            if id(parameter) in stored or not parameter.is_floating_point():
-                continue
-            name = f"{prefix}.{attribute}" if prefix else attribute
-            if not parameter.is_meta and not bool(torch.isfinite(parameter).all()):
-                raise UserError(
-                    f"The weight {name} holds NaN or infinity: only finite weights can be stored."
-                )
-            if parameter.numel() == 0:
-                raise UserError(f"The weight {name} is empty: a stored weight needs at least one number.")
-            role = role_of(owner, attribute, parameter)
-            kernel = isinstance(owner, (nn.Conv1d, nn.Conv2d))
-            codes, scale, bits = quantised_parameter(parameter, role, chip, kernel)
-            shape = parameter.shape
-            entry = StoredParameter.of(name, role, shape, codes, scale, bits, chip, generator=generator)
-            stored[id(parameter)] = entry
-            if not parameter.is_meta:
-                parameter.data = (
-                    parameter.data if parameter.dtype == torch.float32 else parameter.data.float()
-                )
-                parameter.data.copy_(entry.nominal())
-            parameter.requires_grad_(False)
+            if id(parameter) not in seen and parameter.is_floating_point():
+                seen.add(id(parameter))
+                yield (f"{prefix}.{attribute}" if prefix else attribute), owner, attribute, parameter
+
+
+def check_parameters(model: nn.Module) -> None:
+    """Refuse a model whose weights cannot be stored, before any work starts.
+
+    Error: UserError naming the first parameter that holds NaN or infinity, or none.
+    """
+    for name, _, _, parameter in float_parameters(model):
+        if parameter.numel() == 0:
+            raise UserError(f"The weight {name} is empty: a stored weight needs at least one number.")
+        if not parameter.is_meta and not bool(torch.isfinite(parameter).all()):
+            raise UserError(f"The weight {name} holds NaN or infinity: only finite weights can be stored.")
+
+
+def leave_parameter(parameter: nn.Parameter) -> None:
+    """What a stored parameter leaves behind: its shape, filled with one NaN that takes no memory.
+
+    Whoever computes with it instead of reading the chip gets NaN.
+    """
+    if not parameter.is_meta:
+        parameter.data = torch.full((), math.nan, dtype=torch.float32).expand(parameter.shape)
+    parameter.requires_grad_(False)
+
+
+def store_parameters(model: nn.Module, chip: ChipSpec, seed: int) -> dict[int, StoredParameter]:
+    """Quantise and program every parameter of ``model``; keyed by the identity of the parameter."""
+    stored: dict[int, StoredParameter] = {}
+    for name, owner, attribute, parameter in float_parameters(model):
+        role = role_of(owner, attribute, parameter)
+        kernel = isinstance(owner, (nn.Conv1d, nn.Conv2d))
+        codes, scale, bits = quantised_parameter(parameter, role, chip, kernel)
+        cells = cells_of(codes, role, bits, chip, seed, name)
+        stored[id(parameter)] = stored_parameter(
+            name, role, parameter.shape, codes, scale, bits, chip, len(stored), cells
+        )
+        leave_parameter(parameter)
     return stored

@@ -150,7 +150,7 @@ def trace(model: nn.Module, *, batch: int, tokens: int, name: str = "") -> Progr
     state = on_chip(model)
     runtime = state.runtime
     inputs = _inputs(model, batch, tokens)
-    runs = runtime.runs
+    samples = runtime.samples
     runtime.recorder = Recorder()
     try:
         with named_modules_running(model, runtime), torch.no_grad():
@@ -160,4 +160,4 @@ def trace(model: nn.Module, *, batch: int, tokens: int, name: str = "") -> Progr
         )
     finally:
         runtime.recorder = None
-        state.restart(runs)
+        state.restart(samples)

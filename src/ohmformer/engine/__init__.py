@@ -1,16 +1,31 @@
 """Products and dense reads, fast."""
 
-from ohmformer.engine.products import FastEngine, Mode, ProductEngine, mode_of
+from ohmformer.engine.cells import StoredCells
+from ohmformer.engine.fused import FusedOperations
+from ohmformer.engine.native import kernels
+from ohmformer.engine.products import MODES, FastEngine, Mode, ProductEngine, mode_of
+from ohmformer.engine.programming import MarginalCells
+from ohmformer.engine.randomness import Draw, mix, mix_keys
+from ohmformer.engine.reads import Misreads, ReadPlan, plan_reads
 from ohmformer.engine.reference import ReferenceEngine
-from ohmformer.engine.store import MarginalCells, Misreads, StoredTensor
+from ohmformer.engine.resident import ResidentCodes
 
 __all__ = [
+    "MODES",
+    "Draw",
     "FastEngine",
+    "FusedOperations",
     "MarginalCells",
     "Misreads",
     "Mode",
     "ProductEngine",
+    "ReadPlan",
     "ReferenceEngine",
-    "StoredTensor",
+    "ResidentCodes",
+    "StoredCells",
+    "kernels",
+    "mix",
+    "mix_keys",
     "mode_of",
+    "plan_reads",
 ]

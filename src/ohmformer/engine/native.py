@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ohmformer.engine.randomness import MASK64, Draw, deviate_table, signed
 from ohmformer.errors import UserError
+from ohmformer.functions import FunctionTable
 
 try:
     from ohmformer.engine import _native
@@ -187,6 +188,79 @@ class Kernels:
             return found
         return found[:count]
 
+    def curve(self, kind: int, table: FunctionTable) -> Any:
+        """One function of the function unit as the kernels take it; ``kind`` as in kernels/functions.hpp."""
+        values, rises = table.columns(torch.float32)
+        self._kept.append((values, rises))
+        return _native.Curve(
+            kind,
+            table.segments,
+            table.low,
+            table.segments / (table.high - table.low),
+            values.data_ptr(),
+            rises.data_ptr(),
+            2.0**table.fraction_bits,
+            2.0**-table.fraction_bits,
+            -(table.fraction_bits + 2),
+        )
+
+    def function(self, x: Tensor, curve: Any) -> Tensor:
+        """A table function of every element, float32."""
+        x = _ready(x, torch.float32)
+        y = torch.empty_like(x)
+        self._calls.function(curve, x.data_ptr(), y.data_ptr(), x.numel(), threads())
+        return y
+
+    def softmax(self, x: Tensor, exponential: Any, reciprocal: Any, highest: int) -> Tensor:
+        """functions.softmax over the last axis, its sum a product of quantised rows with ones."""
+        x = _ready(x, torch.float32)
+        y = torch.empty_like(x)
+        rows = x.numel() // max(1, x.shape[-1])
+        self._calls.softmax(
+            x.data_ptr(), y.data_ptr(), rows, x.shape[-1], exponential, reciprocal, highest, threads()
+        )
+        return y
+
+    def layer_norm(
+        self, x: Tensor, gain: Tensor | None, shift: Tensor | None, eps: float, rsqrt: Any, highest: int
+    ) -> Tensor:
+        """functions.layer_norm over the last axis, its sums products of quantised rows."""
+        x = _ready(x, torch.float32)
+        y = torch.empty_like(x)
+        gain = None if gain is None else _ready(gain, torch.float32)
+        shift = None if shift is None else _ready(shift, torch.float32)
+        self._calls.layer_norm(
+            x.data_ptr(),
+            0 if gain is None else gain.data_ptr(),
+            0 if shift is None else shift.data_ptr(),
+            y.data_ptr(),
+            x.numel() // max(1, x.shape[-1]),
+            x.shape[-1],
+            eps,
+            rsqrt,
+            highest,
+            threads(),
+        )
+        return y
+
+    def rms_norm(self, x: Tensor, gain: Tensor | None, eps: float, rsqrt: Any, highest: int) -> Tensor:
+        """functions.rms_norm over the last axis, its sum of squares a product of quantised rows."""
+        x = _ready(x, torch.float32)
+        y = torch.empty_like(x)
+        gain = None if gain is None else _ready(gain, torch.float32)
+        self._calls.rms_norm(
+            x.data_ptr(),
+            0 if gain is None else gain.data_ptr(),
+            y.data_ptr(),
+            x.numel() // max(1, x.shape[-1]),
+            x.shape[-1],
+            eps,
+            rsqrt,
+            highest,
+            threads(),
+        )
+        return y
+
     def error_job(self, law: Any, probability: Tensor, width: int) -> Any:
         """A prepared ``conversion_errors.ErrorLaw``; the tensors it points at live as long as the law."""
         tables = law.tables
@@ -222,8 +296,9 @@ class Kernels:
     ) -> Tensor | None:
         """``ErrorLaw.wrong_outputs`` of operands that are still to be quantised.
 
-        a: [outer, head, row, inner] float32, its last axis contiguous; b: [outer, head, column, inner] float32,
-        or None where ``packed`` holds the resident codes; factor as in ``batch``
+        a: [outer, head, row, inner] float32, its last axis contiguous
+        b: [outer, head, column, inner] float32, or None where ``packed`` holds the resident codes
+        factor: as in ``batch``
         """
         job = law.native_job
         keys = _ready(draw.keys, torch.int64)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ohmformer.engine.collapsed import collapsed_product
-from ohmformer.engine.digit_serial import digit_serial_product
 from ohmformer.engine.randomness import Draw
 from ohmformer.engine.resident import ResidentCodes
 from ohmformer.errors import UserError
@@ -109,6 +108,8 @@ class FastEngine:
 def _digit_serial(
     streamed: Tensor, resident: Tensor | ResidentCodes, tile: TileSpec, a: int, b: int, draw: Draw
 ) -> Tensor:
+    from ohmformer.engine.digit_serial import digit_serial_product
+
     right = resident.floats() if isinstance(resident, ResidentCodes) else resident
     generator = torch.Generator().manual_seed((draw.seed ^ draw.stream) & ((1 << 63) - 1))
     return digit_serial_product(streamed, right, tile, a, b, generator)

@@ -128,13 +128,17 @@ class FunctionTable:
         """Number of segments."""
         return len(self.entries) - 1
 
+    def columns(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """[segment + 1] entries, the last one the value beyond, and rises from each to the next (last: 0)."""
+        return self._columns[dtype]  # type: ignore[attr-defined, no-any-return]
+
     def interpolate_(self, reduced: Tensor) -> Tensor:
         """Interpolated values, not yet rounded; destroys its argument.
 
         reduced: [element], float32 or float64, >= low; at and above ``high`` gives ``beyond``
         returns: [element]; NaN stays NaN
         """
-        values, rises = self._columns[reduced.dtype]  # type: ignore[attr-defined]
+        values, rises = self.columns(reduced.dtype)
         position = reduced.sub_(self.low) if self.low else reduced
         position.mul_(self.segments / (self.high - self.low)).clamp_(max=self.segments)
         # clamped as integers too: NaN converts to any integer

@@ -44,6 +44,7 @@ std::vector<const Kernels*> offered() {
 }  // namespace
 
 NB_MODULE(_native, m) {
+  nb::set_leak_warnings(false);  // jobs and curves are kept in caches until the process ends
   m.def("names", [] {
     std::vector<std::string> names;
     for (const Kernels* k : offered()) names.emplace_back(k->name);

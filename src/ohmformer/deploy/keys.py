@@ -1,0 +1,83 @@
+"""Which noise a row of an operand meets: keyed by its sequence and its place in it.
+
+A *sample* is one sequence. Samples are counted from the deployment (or the last restart) on, unless the
+caller numbers them; a row's key is made of its sample's number and its position, so that the same sample
+meets the same noise in whatever batch it is computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from functools import cache
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ohmformer.engine import mix, mix_keys
+
+READS = 1 << 48  # what sets a read of stored weights apart from rows
+
+
+@cache
+def name_key(name: str) -> int:
+    """A 64-bit number for a name."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+class RunKeys:
+    """The keys of one forward run.
+
+    samples: [sample] int64 numbers of the sequences in the batch
+    tokens:  tokens of each
+    first:   position of the first of them (the tokens already in a cache)
+    """
+
+    def __init__(self, samples: Tensor, tokens: int, first: int) -> None:
+        self.samples, self.tokens, self.first = samples, tokens, first
+        self._sample_keys = mix_keys(torch.zeros_like(samples), samples)
+        self._uses: Counter[str] = Counter()
+        self._rows: dict[tuple[int, ...], Tensor] = {}
+
+    def stream(self, kind: str) -> int:
+        """A number for the next operation of its kind."""
+        self._uses[kind] += 1
+        return mix(name_key(kind), self._uses[kind])
+
+    @property
+    def reads(self) -> Tensor:
+        """[sample] int64, the keys of this run's reads of stored weights."""
+        return mix_keys(self._sample_keys, torch.full_like(self.samples, READS + self.first))
+
+    def per_sample(self, rows: int) -> int:
+        """Rows of each sample among ``rows`` flattened ones; all of them where they do not divide."""
+        return rows // len(self.samples) if rows % len(self.samples) == 0 else rows
+
+    def rows(self, lead: tuple[int, ...]) -> Tensor:
+        """[row] int64 keys of the rows of an operand [*lead, inner].
+
+        The first axis of ``lead`` is the batch, or the batch and all others in one. Rows that are neither
+        (tokens gathered for an expert) are numbered through and belong to the first sample: their noise
+        depends on the batch.
+        """
+        found = self._rows.get(lead)
+        if found is None:
+            found = self._rows[lead] = self._made(lead)
+        return found
+
+    def _made(self, lead: tuple[int, ...]) -> Tensor:
+        count, total = len(self.samples), prod(lead)
+        if lead and lead[0] == count:
+            own, keys = lead[1:], self._sample_keys
+        elif total % count == 0:
+            own, keys = (total // count,), self._sample_keys
+        else:
+            own, keys = (total,), self._sample_keys[:1]
+        if own and own[-1] == self.tokens:
+            place = torch.arange(self.tokens) + self.first
+            head = torch.arange(prod(own[:-1])) << 32
+            index = (head.unsqueeze(-1) + place).reshape(-1)
+        else:
+            index = torch.arange(prod(own))
+        return mix_keys(keys.unsqueeze(-1).expand(-1, len(index)), index.expand(len(keys), -1)).reshape(-1)
