@@ -76,7 +76,7 @@ def _full(given: argparse.Namespace, command: str) -> int:
     from benchmarks.engine import machine, peers, results, runner
 
     out = given.out or RESULTS
-    before = results.read_rows(out) if given.only else ()
+    before = results.read_rows(out)
     remarks: list[str] = []
     python = given.peer_python
     if given.make_peers:
@@ -84,7 +84,24 @@ def _full(given: argparse.Namespace, command: str) -> int:
         remarks.extend(refused)
     elif python is None and (peers.ENVIRONMENT / "bin" / "python").exists():
         python = peers.ENVIRONMENT / "bin" / "python"
-    about = machine.machine()
+    about, versions = machine.machine(), machine.versions()
+    load = os.getloadavg()[0]
+    if load > 1:
+        remarks.append(
+            f"The machine was busy before the run (load {load:.1f}): wall times are not to be trusted."
+        )
+    done: list[results.Row] = []
+
+    def write(rows: tuple[results.Row, ...]) -> None:
+        if not given.dry:
+            results.Table(
+                machine=about, versions=versions, command=command, rows=rows, remarks=tuple(remarks)
+            ).write(out)
+
+    def keep(row: results.Row) -> None:
+        done.append(row)
+        write(results.merged(before, done))
+
     plan = runner.Plan(
         repeats=given.repeats,
         slow_repeats=given.slow_repeats,
@@ -92,25 +109,14 @@ def _full(given: argparse.Namespace, command: str) -> int:
         wall=not given.cpu_only,
         command=command,
     )
-    load = os.getloadavg()[0]
-    if load > 1:
-        remarks.append(
-            f"The machine was busy before the run (load {load:.1f}): wall times are not to be trusted."
-        )
-    rows, said = runner.measure(given.only or runner.GROUPS, plan, python)
+    rows, said = runner.measure(given.only or runner.GROUPS, plan, python, keep)
     remarks.extend(said)
-    table = results.Table(
-        machine=about,
-        versions=machine.versions(),
-        command=command,
-        rows=results.merged(before, rows),
-        remarks=tuple(remarks),
-    )
+    write(results.merged(before, rows) if given.only else tuple(rows))
     print(results.as_text(rows))
     for remark in remarks:
         print(remark)
     if not given.dry:
-        print(f"written: {table.write(out)}", file=sys.stderr)
+        print(f"written: {out}", file=sys.stderr)
     return 0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import shlex
 import statistics
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.engine import limits, machine, memory, peer_child, peers
@@ -92,7 +92,7 @@ def row_of(
         settings=settings,
         machine=short_machine(),
         versions=short_versions(),
-        command=plan.command or shlex.join(["python", *sys.argv]),
+        command=plan.command,
         seconds=seconds,
         beside=beside or {},
         note=note,
@@ -137,33 +137,32 @@ def measure_work(work: Work, plan: Plan) -> Row:
     return row
 
 
-def measure_memory(plan: Plan) -> Iterator[Row]:
-    """Peak memory over the weights, each in a process of its own."""
-    for name, task, title in MEMORY:
-        say(f"peak memory, {title}")
-        ours = [memory.in_child(name, task, "deploy") for _ in range(min(3, plan.slow_repeats))]
-        alone = memory.in_child(name, task, "fp32")
-        ratios = [found["ratio"] for found in ours]
-        yield Row(
-            work=f"peak memory above the loaded fp32 model, over its weights: {title}",
-            group="memory",
-            ratio=statistics.median(ratios),
-            ratio_cpu=None,
-            ratio_wall=None,
-            bar=0.6,
-            aim=0.3,
-            higher=False,
-            spread={"memory": (min(ratios), max(ratios))},
-            repeats=len(ratios),
-            mode="collapsed",
-            settings=f"deploy on wang2024, one forward run of 1 x {memory.TOKENS} tokens; peak resident set",
-            machine=short_machine(),
-            versions=short_versions(),
-            command=plan.command or shlex.join(["python", *sys.argv]),
-            seconds={},
-            beside={"a forward run of the fp32 model alone": alone["ratio"]},
-            note=f"weights {ours[0]['weights_bytes'] / 1e6:.1f} MB",
-        )
+def measure_memory(name: str, task: str, title: str, plan: Plan) -> Row:
+    """Peak memory over the weights, each run in a process of its own."""
+    say(f"peak memory, {title}")
+    ours = [memory.in_child(name, task, "deploy") for _ in range(min(3, plan.slow_repeats))]
+    alone = memory.in_child(name, task, "fp32")
+    ratios = [found["ratio"] for found in ours]
+    return Row(
+        work=f"peak memory above the loaded fp32 model, over its weights: {title}",
+        group="memory",
+        ratio=statistics.median(ratios),
+        ratio_cpu=None,
+        ratio_wall=None,
+        bar=0.6,
+        aim=0.3,
+        higher=False,
+        spread={"memory": (min(ratios), max(ratios))},
+        repeats=len(ratios),
+        mode="collapsed",
+        settings=f"deploy on wang2024, one forward run of 1 x {memory.TOKENS} tokens; peak resident set",
+        machine=short_machine(),
+        versions=short_versions(),
+        command=plan.command,
+        seconds={},
+        beside={"a forward run of the fp32 model alone": alone["ratio"]},
+        note=f"weights {ours[0]['weights_bytes'] / 1e6:.1f} MB",
+    )
 
 
 def measure_limits(plan: Plan) -> tuple[list[Row], list[str]]:
@@ -238,25 +237,54 @@ def measure_peers(python: Path, plan: Plan) -> tuple[list[Row], list[str]]:
     return rows, remarks
 
 
-def measure(groups: Iterable[str], plan: Plan, python: Path | None) -> tuple[list[Row], list[str]]:
-    """Every row of ``groups``, and remarks on what could not be measured."""
+def measure(
+    groups: Iterable[str], plan: Plan, python: Path | None, keep: Callable[[Row], None]
+) -> tuple[list[Row], list[str]]:
+    """Every row of ``groups``, and remarks on what could not be measured; ``keep`` gets each row at once.
+
+    A work that fails is remarked upon and left out; the others are still measured.
+    """
     wanted, rows, remarks = set(groups), [], []
-    for work in works():
+
+    def kept(found: Iterable[Row]) -> None:
+        for row in found:
+            rows.append(row)
+            keep(row)
+
+    def attempt(name: str, run: Callable[[], Iterable[Row]]) -> None:
+        try:
+            kept(run())
+        except Exception as error:
+            remarks.append(f"{name} was not measured: {type(error).__name__}: {error}".splitlines()[0])
+            say(remarks[-1])
+
+    def saying(run: Callable[[], tuple[list[Row], list[str]]]) -> Iterable[Row]:
+        found, said = run()
+        remarks.extend(said)
+        return found
+
+    every = list(works())
+    for work in every:
         if work.group in wanted:
-            rows.append(measure_work(work, plan))
-    if "wire" in wanted and not any(work.group == "wire" for work in works()):
+            attempt(work.name, partial(_one, work, plan))
+    if "wire" in wanted and not any(work.group == "wire" for work in every):
         remarks.append("Wire resistance was not timed: this version has no field for it.")
     if "memory" in wanted:
-        rows.extend(measure_memory(plan))
+        for which in MEMORY:
+            attempt(f"The peak memory of {which[2]}", partial(_one_memory, which, plan))
     if "limit" in wanted:
-        found, said = measure_limits(plan)
-        rows.extend(found)
-        remarks.extend(said)
+        attempt("The limits of the processor", partial(saying, partial(measure_limits, plan)))
     if "peers" in wanted:
         if python is None:
             remarks.append("No peer was run: give --peer-python PATH, or --make-peers to install them.")
         else:
-            found, said = measure_peers(python, plan)
-            rows.extend(found)
-            remarks.extend(said)
+            attempt("The peers", partial(saying, partial(measure_peers, python, plan)))
     return rows, remarks
+
+
+def _one(work: Work, plan: Plan) -> list[Row]:
+    return [measure_work(work, plan)]
+
+
+def _one_memory(which: tuple[str, str, str], plan: Plan) -> list[Row]:
+    return [measure_memory(*which, plan)]

@@ -15,6 +15,8 @@ import ohmformer
 from benchmarks.engine import chips
 from benchmarks.engine.measuring import Contender, local
 from benchmarks.engine.six_linears import SEQUENCES, TOKENS, SixLinears, inputs
+from ohmformer.engine import FastEngine, Mode, ProductEngine
+from ohmformer.engine.products import MODES
 from ohmformer.specs import ChipSpec
 from ohmformer.workloads import load_model
 
@@ -104,6 +106,18 @@ def _serial_works() -> Iterator[Work]:
             slow=True,
         )
 
+    if "statistical" in MODES:
+        for code in chips.resident_codes():
+            yield Work(
+                name=f"{SIX}: statistical, resident {code}, 7-bit converter",
+                group="serial",
+                settings=f"the digit-serial chip of resident {code} and a 7-bit converter, mode statistical",
+                build=partial(_six_statistical, code),
+                bar=4.0,
+                aim=2.5,
+                slow=True,
+            )
+
 
 def _whole_works() -> Iterator[Work]:
     for model, task, batch, tokens in (
@@ -144,22 +158,25 @@ def _wire_works() -> Iterator[Work]:
 # --- contenders ----------------------------------------------------------------------------------------
 
 
-def deployed(model: nn.Module, chip: ChipSpec) -> Any:
+def deployed(model: nn.Module, chip: ChipSpec, engine: ProductEngine | None = None) -> Any:
     """``model`` on ``chip``; the six linears have no configuration, so they are not run for coverage."""
-    return ohmformer.deploy(model, chip, seed=0, check=hasattr(model, "config"))
+    return ohmformer.deploy(model, chip, seed=0, engine=engine, check=hasattr(model, "config"))
 
 
-def _six(chip: ChipSpec) -> Pair:
+def _six(chip: ChipSpec, mode: Mode | None = None) -> Pair:
     model = SixLinears().eval()
     x = inputs(model, SEQUENCES, TOKENS)
-    ours = deployed(model, chip)
-    return Pair(
-        ours=local(lambda: ours(*x)), theirs=local(lambda: model(*x)), mode=ours.on_chip.mode, others={}
-    )
+    engine = FastEngine(chip.tile, mode)
+    ours = deployed(model, chip, engine)
+    return Pair(ours=local(lambda: ours(*x)), theirs=local(lambda: model(*x)), mode=engine.runs, others={})
 
 
 def _six_serial(code: str, bits: int, mismatch: float) -> Pair:
     return _six(chips.digit_serial(code, bits, mismatch))
+
+
+def _six_statistical(code: str) -> Pair:
+    return _six(chips.digit_serial(code, 7), "statistical")
 
 
 def _wires(chip: ChipSpec) -> Pair:

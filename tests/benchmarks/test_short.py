@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.engine import chips, parity, works
+from benchmarks.engine import chips, parity, runner, works
 from benchmarks.engine.__main__ import main
+from benchmarks.engine.measuring import local
 
 import ohmformer
-from ohmformer.engine import ReferenceEngine
+from ohmformer.engine import ReferenceEngine, mode_of
 
 ROOT = Path(__file__).resolve().parents[2]
 deploy = ohmformer.deploy
@@ -79,9 +80,10 @@ def test_what_is_not_a_number_does_not_pass() -> None:
 
 
 def test_the_chips_of_the_table_run_in_the_modes_it_names() -> None:
-    for work in works.works():
-        if work.group == "serial":
-            assert "digit-serial" in work.name
+    for code in chips.resident_codes():
+        for bits in (6, 7, 8):
+            assert mode_of(chips.digit_serial(code, bits).tile) == "digit-serial"
+    assert mode_of(chips.collapsed(5.0, 0.3).tile) == "collapsed"
     assert chips.digit_serial("bits", 8).tile.adc.max_code == 127
     assert not chips.digit_serial("bits", 8).tile.lossless
     assert chips.collapsed(5.0, 0.3).tile.lossless
@@ -103,3 +105,42 @@ def test_wrong_options_are_refused(words: list[str], capsys: pytest.CaptureFixtu
         main(words)
     assert refused.value.code == 2
     assert words[0] in capsys.readouterr().err
+
+
+def test_a_work_that_fails_is_remarked_upon_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two works in place of the real ones: a product over itself, and one that cannot be built."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+
+    def right() -> works.Pair:
+        contender = local(lambda: sum(range(20_000)))
+        return works.Pair(ours=contender, theirs=contender, mode="none", others={"third": contender})
+
+    def wrong() -> works.Pair:
+        raise RuntimeError("no such kernel")
+
+    found = [
+        works.Work(name=name, group="six", settings="s", build=build, bar=1.0, aim=0.5)
+        for name, build in (("fails", wrong), ("runs", right))
+    ]
+    monkeypatch.setattr(runner, "works", lambda: iter(found))
+    out = tmp_path / "engine.json"
+    try:
+        options = ["--only", "six", "--repeats", "3", "--warmups", "1", "--out", str(out)]
+        assert main(options) == 0
+        assert main([*options, "--cpu-only"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert "fails was not measured: RuntimeError: no such kernel" in capsys.readouterr().out
+    document = json.loads(out.read_text(encoding="utf-8"))
+    (row,) = document["rows"]
+    assert row["work"] == "runs"
+    assert row["repeats"] == 3
+    # the same work twice: the ratio is 1 but for the clock, and never twofold in the middle of three rounds
+    assert 0.5 < row["ratio"] < 2.0
+    assert row["ratio_wall"] is None
+    assert set(row["beside"]) == {"third over fp32", "ours over third"}
+    assert "--cpu-only" in row["command"]
+    assert any(remark.startswith("fails") for remark in document["remarks"])
