@@ -16,7 +16,8 @@ from ohmformer.specs import AdcSpec, TileSpec
 REACH = 8.5  # deviations beyond which a code is not met: 2e-17
 POINTS = 512  # of the noise ahead of a bent converter
 BRANCH_LEVELS = 64  # noise levels of mismatch
-LOSS_LEVELS = 32  # of the bitlines
+LOSS_LEVELS = 32  # of the bitlines, where a table with a loss for each would be large
+TABLE_ENTRIES = 1 << 20
 MANTISSA = 23  # bits of a sum of table entries over all groups
 
 
@@ -79,7 +80,7 @@ class ConversionTable:
                     groups are exact in float32, in any order
     branches:       switched-on branches Σ(w_r·s_r·e)² per noise level of mismatch; 0 without mismatch
     levels:         noise levels; a circumstance is loss·levels + level
-    loss_level:     [bitline], int64, which loss a bitline has
+    loss_level:     [plane of the tile], int64, which loss a bitline (a pair of bitlines, its mean) has
     sums:           entries of one circumstance; the sum s is at s + (sums - 1)/2
     """
 
@@ -104,25 +105,28 @@ def _on_grid(values: Tensor, groups: int) -> Tensor:
 def conversion_table(tile: TileSpec, groups: int) -> ConversionTable:
     """The errors of a tile's conversions, exact for every sum that a group can have.
 
-    Error: a noise level of mismatch stands for branches within ±1/128 of the largest number, a loss for
-    bitlines within ±1/64 of the range of losses; entries are rounded to 2^-23 of the largest times
-    ``groups``.
+    Error: a noise level of mismatch stands for branches within ±1/128 of the largest number; where the table
+    would exceed TABLE_ENTRIES, a loss stands for bitlines within ±1/62 of the range of losses; a pair of
+    bitlines loses its mean share; entries are rounded to 2^-23 of the largest times ``groups``.
     """
     largest = tile.max_sum
     sums = torch.arange(-largest, largest + 1, dtype=torch.float64)
-    loss = wire_attenuation(tile)
-    range_of_loss = float(loss[-1] - loss[0])
-    if range_of_loss > 0:
-        level = ((loss - loss[0]) / range_of_loss * (LOSS_LEVELS - 1)).round().long()
-        losses = loss[0] + torch.arange(LOSS_LEVELS) / (LOSS_LEVELS - 1) * range_of_loss
-    else:
-        level, losses = torch.zeros(len(loss), dtype=torch.int64), loss[:1]
     width, levels = 0.0, 1
     if tile.resistor.mismatch > 0:
         weights = ResistorCode(tile.numeral.radix, tile.numeral.polarity).weights
         most = tile.group_elements * sum(weight * weight for weight in weights)
         levels = min(most, BRANCH_LEVELS) + 1
         width = most / (levels - 1)
+    loss = wire_attenuation(tile)
+    if tile.resident_code == "digits":
+        loss = loss[: len(loss) // 2 * 2].view(-1, 2).mean(1)
+    losses, level = loss[:1], torch.zeros(len(loss), dtype=torch.int64)
+    spread = float(loss[-1] - loss[0])
+    if spread > 0 and len(loss) * levels * len(sums) <= TABLE_ENTRIES:
+        losses, level = loss, torch.arange(len(loss))
+    elif spread > 0:
+        losses = loss[0] + spread * torch.arange(LOSS_LEVELS, dtype=torch.float64) / (LOSS_LEVELS - 1)
+        level = ((loss - loss[0]) / spread * (LOSS_LEVELS - 1)).round().long()
     branches = torch.arange(levels, dtype=torch.float64) * width
     sd = (tile.environment_noise**2 + tile.resistor.mismatch**2 * branches).sqrt()
     seen = (sums * (1 - losses[:, None]))[:, None].expand(-1, levels, -1)

@@ -14,7 +14,7 @@ exact product over these columns the law of the row's errors is
     e = mean + gain·(y - ȳ) + sqrt(variance)·z,    z ~ N(0, 1) for every output,
 
 gain and mean by least squares: clipping takes a share of y away, rounding does not. The columns are a
-random subset of the resident's, one of 8 subsets by a hash of the row's own codes: the law of a row depends
+random subset of the resident's, one of up to 64 by a hash of the row's own codes: the law of a row depends
 on the row and on the resident operand, not on what else is in the batch.
 
 The variance is put right for what 16 columns cannot know. In an outcome elsewhere the fitted line is off by
@@ -30,7 +30,7 @@ may hide it. Mismatch enters as noise of the same variance.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -47,9 +47,9 @@ from ohmformer.engine.resident import ResidentCodes
 from ohmformer.specs import TileSpec
 
 SAMPLED = 16  # columns whose sums are computed exactly, for each row
-SUBSETS = 8  # of columns; a row's codes choose one
+SUBSETS = 64  # of columns; a row's codes choose one
 NOISY_SAMPLED = 4  # of them those of which the variance of the noise is computed
-BLOCK_CONVERSIONS = 1 << 19  # of a sample computed at once: its passes stay in the cache
+BLOCK_CONVERSIONS = 1 << 20  # of a sample computed at once
 COLUMNS, ROWS, ENTRIES, NOISE = 11, 12, 13, 14  # purposes of hashes and random numbers
 ROUNDINGS = 2 / 12  # variance that rounding mean and noise to whole numbers adds (Sheppard)
 
@@ -245,19 +245,37 @@ def _shared_sample(
     subsets = max(1, min(SUBSETS, columns // SAMPLED))
     kind = _hash(left[0], job.streamed_bits) % subsets
     ids = _order(columns)[: subsets * SAMPLED].view(subsets, SAMPLED)
-    mean = torch.empty(1, left.shape[1], SAMPLED, dtype=torch.float64)
-    variance = torch.empty(1, left.shape[1], NOISY_SAMPLED, dtype=torch.float64)
-    parts: Tensor | float = 0.0
-    for one in range(subsets):
-        rows = (kind == one).nonzero().squeeze(-1)
-        if not len(rows):
-            continue
-        right = _columns(resident, ids[one]).unsqueeze(0)
-        found = job.sample(left[:, rows], right, ids[one].unsqueeze(0), NOISY_SAMPLED)
-        mean[:, rows], variance[:, rows] = found.mean, found.variance
-        parts = parts + found.parts
-    at = y[0].gather(1, ids[kind]).double().unsqueeze(0)
-    return mean, variance, at, torch.as_tensor(parts)
+    mean = torch.empty(left.shape[1], SAMPLED, dtype=torch.float64)
+    variance = torch.empty(left.shape[1], NOISY_SAMPLED, dtype=torch.float64)
+    parts = torch.zeros(2, *job.weights.shape, dtype=torch.float64)
+    for members, rows, valid in _classes(kind, subsets, job):
+        chosen = ids[members]
+        right = _columns(resident, chosen.flatten()).unflatten(1, chosen.shape).transpose(0, 1)
+        found = job.sample(left[0, rows], right, chosen, NOISY_SAMPLED)
+        own = rows[valid]
+        mean[own], variance[own] = found.mean[valid], found.variance[valid]
+        parts += found.parts
+    at = y[0].gather(1, ids[kind]).double()
+    return mean.unsqueeze(0), variance.unsqueeze(0), at.unsqueeze(0), parts
+
+
+def _classes(kind: Tensor, subsets: int, job: _Job) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Subsets of columns to treat at once, their rows [subset, row] and which of these are not padding.
+
+    Subsets with about as many rows go together; one at a time where digits are told apart.
+    """
+    order, counts = kind.argsort(stable=True), kind.bincount(minlength=subsets)
+    starts = counts.cumsum(0) - counts
+    by_count = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
+    first = 0
+    while first < len(by_count):
+        most = int(counts[by_count[first]])
+        together = 1 if job.by_digit else max(1, BLOCK_CONVERSIONS // (most * job.conversions * SAMPLED))
+        members = by_count[first : first + together]
+        place = torch.arange(most)
+        rows = order[(starts[members, None] + place).clamp_(max=len(kind) - 1)]
+        yield members, rows, place < counts[members, None]
+        first += together
 
 
 def _columns(resident: Tensor | ResidentCodes, ids: Tensor) -> Tensor:
@@ -360,9 +378,8 @@ class _Job:
         first: Tensor = torch.full((1, 1, 1, 1), float(table.sums // 2))
         if int(table.loss_level[-1]) > 0:
             width = tile.outputs(self.resident_bits)
-            per_plane = 1 if tile.resident_code == "bits" else 2
-            bitline = ((ids[..., None] % width) * len(self.planes) + torch.arange(len(self.planes))) * per_plane
-            loss = table.loss_level[bitline].flatten(1)[:, None, None]  # [entry, 1, 1, column·plane]
+            place = (ids[..., None] % width) * len(self.planes) + torch.arange(len(self.planes))
+            loss = table.loss_level[place].flatten(1)[:, None, None]  # [entry, 1, 1, column·plane]
             first = first + (loss * (table.levels * table.sums)).float()
         if table.levels > 1:
             reach = tile.numeral.max_digit
