@@ -171,6 +171,68 @@ def test_an_interrupted_run_ends_with_the_same_weights(make_folder: MakeFolder, 
     assert same(weights(folder), weights(whole))
 
 
+class Through:
+    """A training pass that disturbs the logits, more in later steps; remembers the steps it was asked for."""
+
+    def __init__(self, size: float) -> None:
+        self.size, self.asked = size, list[tuple[int, int]]()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"disturbance": self.size}
+
+    def on(self, model: Any) -> Callable[[dict[str, torch.Tensor], int, int], torch.Tensor]:
+        def forward(inputs: dict[str, torch.Tensor], step: int, steps: int) -> torch.Tensor:
+            self.asked.append((step, steps))
+            logits: torch.Tensor = model(**inputs).logits
+            noise = torch.randn(logits.shape, generator=torch.Generator().manual_seed(step))
+            return logits + self.size * step * noise
+
+        return forward
+
+
+def test_training_goes_through_the_pass_it_is_given(make_folder: MakeFolder, tmp_path: Path) -> None:
+    base, split = str(make_folder("bert")), made_split()
+    options: dict[str, Any] = {"cache_dir": tmp_path / "c", "batch_size": 16, "lr": 1e-3}
+    plain = finetune_classifier(base, split, **options)
+    silent, loud = Through(0.0), Through(1.0)
+    same_again = finetune_classifier(base, split, through=silent, **options)
+    other = finetune_classifier(base, split, through=loud, **options)
+    assert silent.asked == loud.asked == [(step, 8) for step in range(8)]
+    assert len({plain, same_again, other}) == 3  # the pass is part of the name
+    assert same(weights(same_again), weights(plain))
+    assert not same(weights(other), weights(plain))
+    record = json.loads((other / "ohmformer_finetune.json").read_text())
+    assert record["through"] == {"disturbance": 1.0}
+    assert "through" not in json.loads((plain / "ohmformer_finetune.json").read_text())
+
+
+def test_an_interrupted_run_through_a_pass_goes_on_in_the_right_step(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    base, split = str(make_folder("bert")), made_split()
+    options: dict[str, Any] = {"batch_size": 16, "checkpoint_steps": 3, "lr": 1e-3}
+    whole = finetune_classifier(base, split, cache_dir=tmp_path / "a", through=Through(1.0), **options)
+    with pytest.raises(KeyboardInterrupt):
+        finetune_classifier(
+            base, split, cache_dir=tmp_path / "b", through=Through(1.0), progress=Stop(5), **options
+        )
+    resumed = Through(1.0)
+    folder = finetune_classifier(base, split, cache_dir=tmp_path / "b", through=resumed, **options)
+    assert resumed.asked == [(step, 8) for step in range(3, 8)]
+    assert same(weights(folder), weights(whole))
+
+
+def test_a_folder_made_from_a_folder_is_named_after_the_first_model(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    base, split = str(make_folder("bert")), made_split()
+    first = finetune_classifier(base, split, cache_dir=tmp_path / "c")
+    second = finetune_classifier(str(first), split, cache_dir=tmp_path / "c")
+    assert second != first
+    assert second.name.rsplit("-", 1)[0] == first.name.rsplit("-", 1)[0] == "adjectives-bert"
+
+
 def test_a_damaged_checkpoint_costs_only_time(make_folder: MakeFolder, tmp_path: Path) -> None:
     base, split = str(make_folder("bert")), made_split()
     with pytest.raises(KeyboardInterrupt):

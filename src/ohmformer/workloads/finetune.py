@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 import transformers
@@ -22,11 +24,31 @@ from ohmformer.workloads.models import check_finite, load_model, new_classifier
 from ohmformer.workloads.quiet import quiet_transformers
 from ohmformer.workloads.tasks import ClassificationSplit
 
-__all__ = ["FinetuneRecipe", "finetune_classifier"]
+__all__ = ["FinetuneRecipe", "TrainingForward", "TrainingPass", "finetune_classifier"]
 
 _RECIPE_VERSION = 1  # raise it when the training code changes what it computes
 _ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 _RECORD = "ohmformer_finetune.json"
+
+TrainingForward = Callable[[dict[str, Tensor], int, int], Tensor]  # (inputs, step from 0, steps) -> logits
+
+
+class TrainingPass(Protocol):
+    """How the model runs forward while it is trained, such as through a chip instead of in fp32.
+
+    identity: all that it depends on, as JSON values: it is part of the name of the result
+    on:       the forward run of a model; what it draws may depend on ``identity`` and the step alone, so that
+              an interrupted run goes on as if it had not been
+    """
+
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
+
+    def on(self, model: PreTrainedModel) -> TrainingForward: ...
+
+
+def _in_fp32(model: PreTrainedModel) -> TrainingForward:
+    return lambda inputs, step, steps: model(**inputs).logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +87,7 @@ def finetune_classifier(
     progress: Progress | None = None,
     resume: bool = True,
     checkpoint_steps: int = 50,
+    through: TrainingPass | None = None,
 ) -> Path:
     """Train all weights of ``base`` with a new classification head on the training half of ``split``.
 
@@ -72,7 +95,7 @@ def finetune_classifier(
     and found on later ones. Its name is a hash of the starting weights, the training texts and labels and
     the recipe; the number of threads and the library versions, which move the result by rounding, are only
     recorded in it. An interrupted run goes on from its last checkpoint (every ``checkpoint_steps`` steps) to
-    the same weights. ``progress`` counts steps.
+    the same weights. ``progress`` counts steps. ``through`` runs the model forward; None is plain fp32.
     """
     recipe = FinetuneRecipe(
         epochs=epochs, batch_size=batch_size, learning_rate=lr, max_tokens=max_tokens, seed=seed
@@ -81,7 +104,7 @@ def finetune_classifier(
         raise UserError(f"checkpoint_steps must be at least 1; got {checkpoint_steps}.")
     encoder = load_model(base, task="encoder")
     model = new_classifier(base, split.label_names, encoder.tokenizer, seed)
-    made_from = {
+    made_from: dict[str, Any] = {
         "recipe_version": _RECIPE_VERSION,
         "start_sha256": _weights_digest(model),
         "task": split.task_name,
@@ -90,9 +113,11 @@ def finetune_classifier(
         "training_texts": len(split.train_texts),
         "recipe": asdict(recipe),
     }
+    if through is not None:
+        made_from["through"] = dict(through.identity)
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
     root = (default_cache_dir() if cache_dir is None else Path(cache_dir)) / "finetuned"
-    target = root / f"{split.task_name}-{encoder.name}-{key}"
+    target = root / f"{split.task_name}-{_first_name(encoder.name, split.task_name)}-{key}"
     checkpoint = root / f".{target.name}.checkpoint.safetensors"
 
     def train(folder: Path) -> None:
@@ -101,7 +126,8 @@ def finetune_classifier(
         )
         labels = torch.tensor(split.train_labels)
         kept = _Checkpoint(file=checkpoint, every=checkpoint_steps, resume=resume)
-        _train(model, rows, labels, recipe, kept, progress)
+        forward = (_in_fp32 if through is None else through.on)(model)
+        _train(model, forward, rows, labels, recipe, kept, progress)
         check_finite(model)
         with quiet_transformers():
             model.save_pretrained(folder)
@@ -130,6 +156,7 @@ class _Checkpoint:
 
 def _train(
     model: PreTrainedModel,
+    forward: TrainingForward,
     rows: list[list[int]],
     labels: Tensor,
     recipe: FinetuneRecipe,
@@ -151,7 +178,7 @@ def _train(
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * _schedule(step, len(batches))
             inputs = collate([rows[index] for index in batch], model.config.pad_token_id)
-            loss = torch.nn.functional.cross_entropy(model(**inputs).logits, labels[batch])
+            loss = torch.nn.functional.cross_entropy(forward(inputs, step, len(batches)), labels[batch])
             if not bool(torch.isfinite(loss)):
                 raise UserError(
                     f"Training diverged in step {step + 1}: the loss is not finite; lower the rate."
@@ -220,6 +247,12 @@ def _restore(file: Path, parameters: dict[str, torch.nn.Parameter], optimizer: t
             optimizer.state[parameter] = states[name]
     torch.set_rng_state(random)
     return step
+
+
+def _first_name(name: str, task: str) -> str:
+    """The name of the model that a folder made here began with; any other name as it is."""
+    made_here = re.fullmatch(rf"{re.escape(task)}-(.+)-[0-9a-f]{{16}}", name)
+    return made_here[1] if made_here else name
 
 
 def _weights_digest(model: PreTrainedModel) -> str:
