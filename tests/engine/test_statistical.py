@@ -52,9 +52,7 @@ def test_clipped_moments_are_those_of_the_converter_itself(make_tile, rounding, 
     off by at most (number of thresholds met)/20000 codes: 7 codes make 6 thresholds, 3e-4 (times the largest
     code in the square).
     """
-    adc = replace(
-        make_tile(rounding=rounding).adc, bits=2, step=3, noise=0.8, nonlinearity=nonlinearity
-    )
+    adc = replace(make_tile(rounding=rounding).adc, bits=2, step=3, noise=0.8, nonlinearity=nonlinearity)
     sums = torch.arange(-15, 16, dtype=torch.float64)
     points = torch.special.ndtri((torch.arange(20000, dtype=torch.float64) + 0.5) / 20000)
     codes = convert(sums[:, None].expand(-1, 20000), adc, noise=points.expand(31, -1)).double() * adc.step
@@ -184,20 +182,20 @@ def test_few_columns_with_noise_have_the_moments_of_the_reference(make_tile, cod
 def test_mismatch_has_the_variance_of_the_reference(make_tile, codes):
     """Over draws of the tile, one digit an element and one group: no resistor is met twice.
 
-    Mean square of 3 outputs within 4.5 standard errors of 1500 draws.
+    Mean square of 3 outputs within 4.5 standard errors of 800 draws.
     """
-    tile = make_tile(mismatch=0.15, wordlines=32, adc_bits=3, step=2)
+    tile = make_tile(mismatch=0.3, wordlines=32, adc_bits=3, step=2)
     row, resident = codes(1, 12, bits=2), codes(12, 3, bits=2, seed=1)
     generator = torch.Generator().manual_seed(4)
-    drawn = 0.15 * torch.randn(1500, tile.wordlines, tile.bitlines, generator=generator, dtype=torch.float64)
+    drawn = 0.3 * torch.randn(800, tile.wordlines, tile.bitlines, generator=generator, dtype=torch.float64)
     reference = torch.cat(
         [compute(row.long(), resident.long(), tile, 2, 2, mismatch=one).values.double() for one in drawn]
     )
     law = output_error_law(row, resident, tile, 2, 2)
     errors = reference - exact_product(row, resident, 2, 2).double()
     square = (law.variance + law.mean**2).squeeze(0)
-    deviation = errors.square().std(0) / 1500**0.5
-    assert deviation.max() > 0
+    deviation = errors.square().std(0) / 800**0.5
+    assert deviation.min() > 0
     assert ((errors.square().mean(0) - square).abs() < 4.5 * deviation + 1e-9).all()
 
 
@@ -220,17 +218,21 @@ def operands(kind: str, rows: int = 192, inner: int = 150, columns: int = 80) ->
     return quantised(streamed, 1), quantised(resident, 0)
 
 
-def deviations(streamed: Tensor, resident: Tensor, tile: TileSpec, seed: int = 1) -> Tensor:
+def deviations(
+    streamed: Tensor, resident: Tensor, tile: TileSpec, seed: int = 1, law: TileSpec | None = None
+) -> Tensor:
     """Mean and variance of the errors of the two modes over a layer: their difference in standard errors.
 
     Rows are independent (noise and sampled columns of their own), so that the standard error of a
     difference of means over the layer is that of the mean over rows of a row's difference; of variances, of
     the differences of mean squares about the digit-serial mean.
+
+    law: the tile that the statistical mode is told, if it is another
     """
     rows = len(streamed)
     exact = exact_product(streamed, resident, 8, 8).double()
     serial = digit_serial_product(streamed, resident, tile, 8, 8, at(rows, seed)).double() - exact
-    drawn = statistical_product(streamed, resident, tile, 8, 8, at(rows, seed + 100)).double() - exact
+    drawn = statistical_product(streamed, resident, law or tile, 8, 8, at(rows, seed + 100)).double() - exact
     assert serial.std() > 0
     found = []
     for power in (1, 2):
@@ -247,7 +249,7 @@ LAYERS = [
     {"adc_bits": 5, "step": 4, "rounding": "floor", "environment_noise": 0.5, "adc_noise": 0.2},
     {"adc_bits": 4, "radix": 3, "resident_code": "digits", "adc_noise": 0.4},
     {"adc_bits": 3, "step": 2, "resident_code": "digits", "rounding": "half_up"},
-    {"adc_bits": 3, "active_wordlines": 16, "mismatch": 0.1, "adc_noise": 0.1},
+    {"adc_bits": 3, "active_wordlines": 16, "mismatch": 0.1, "adc_noise": 0.6},
     {"adc_bits": 8, "environment_noise": 0.3, "rounding": "floor"},
 ]
 
@@ -261,16 +263,11 @@ def test_mean_and_variance_over_a_layer_are_those_of_every_conversion(make_tile,
 
 
 def test_a_wrong_law_is_seen(make_tile):
-    """The comparison above tells a converter of half the step, and one of another rounding, apart."""
+    """The comparison above tells converters of another step, width and noise apart."""
     tile = make_tile(adc_bits=5, step=4, environment_noise=0.2, rounding="half_up")
-    streamed, resident = operands("normal")
-    exact = exact_product(streamed, resident, 8, 8).double()
-    serial = digit_serial_product(streamed, resident, tile, 8, 8, at(192)).double() - exact
-    for other in ({"step": 3}, {"rounding": "floor"}, {"bits": 3}):
+    for other in ({"step": 3}, {"bits": 2}, {"noise": 0.3}):
         wrong = replace(tile, adc=replace(tile.adc, **other))
-        drawn = statistical_product(streamed, resident, wrong, 8, 8, at(192)).double() - exact
-        difference = drawn.square().mean(1) - serial.square().mean(1)
-        assert (difference.mean() / (difference.std() / 192**0.5)).abs() > 5
+        assert deviations(*operands("shifted"), tile, law=wrong).abs().max() > 5
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +288,10 @@ def minilm_layers() -> dict[str, tuple[Tensor, Tensor]]:
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: torch.nn.Linear, args: tuple[Tensor, ...], _output: Tensor) -> None:
-            found[name] = (quantised(args[0][words], 1), quantised(module.weight.detach(), 1).t().contiguous())
+            found[name] = (
+                quantised(args[0][words], 1),
+                quantised(module.weight.detach(), 1).t().contiguous(),
+            )
 
         return hook
 
@@ -342,7 +342,7 @@ def test_clipping_takes_a_share_of_the_product_away(make_tile):
 def test_the_parts_of_digits_and_planes_add_up(make_tile):
     tile = make_tile(adc_bits=4, step=2, rounding="floor")
     streamed, resident = operands("shifted")
-    law = output_error_law(streamed, resident, tile, 8, 8)
+    law = output_error_law(streamed, resident[:, :12], tile, 8, 8)
     assert law.digit_mean.shape == law.digit_square.shape == (3, 8)
     # whole numbers in float64, added up in another order
     torch.testing.assert_close(law.digit_mean.sum(), law.mean.mean(), rtol=1e-9, atol=1e-6)
@@ -363,7 +363,9 @@ def test_a_row_depends_on_nothing_beside_it(make_tile):
     draw = Draw(seed=1, stream=5, keys=torch.arange(64)[order])
     assert torch.equal(statistical_product(streamed[order], resident, tile, 8, 8, draw), whole[order])
     codes = ResidentCodes(resident.t(), 8)
-    assert torch.equal(statistical_product(streamed.view(2, 32, -1), codes, tile, 8, 8, at(64)).flatten(0, 1), whole)
+    assert torch.equal(
+        statistical_product(streamed.view(2, 32, -1), codes, tile, 8, 8, at(64)).flatten(0, 1), whole
+    )
 
 
 @pytest.mark.parametrize("columns", [3, 40])
@@ -376,7 +378,9 @@ def test_matrices_of_a_batch_depend_on_nothing_beside_them(make_tile, columns):
     assert whole.shape == (2, 3, 6, columns)
     for a in range(2):
         for b in range(3):
-            one = statistical_product(streamed[a], resident[b : b + 1], tile, 8, 8, at(6, first=6 * (3 * a + b)))
+            one = statistical_product(
+                streamed[a], resident[b : b + 1], tile, 8, 8, at(6, first=6 * (3 * a + b))
+            )
             assert torch.equal(one[0], whole[a, b])
 
 

@@ -152,6 +152,10 @@ class ComparingEngine:
         self._sums.setdefault(place, _Sums()).add(exact, found, other)
         return found
 
+    def forget(self) -> None:
+        """Start recording anew."""
+        self._sums.clear()
+
     def deviations(self) -> list[Deviation]:
         """What was recorded, in the order in which the places were first met."""
         return [sums.deviation(*place) for place, sums in self._sums.items()]

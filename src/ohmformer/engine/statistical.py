@@ -8,19 +8,26 @@ error (``conversion_moments``). The error of an output,
 has, given the operands, mean Σ radix^i·c_j·m(s) and variance Σ (radix^i·c_j)²·q(s): noise of different
 conversions is independent. How s varies from output to output is taken from the operands themselves: for
 each streamed row the sums of 16 columns are computed exactly, all digits, planes and groups, so that what
-they have in common (a shared digit, a sign that fills several bits) is in the numbers. With ȳ the mean of the
-exact product over these columns the law of the row's errors is
+they have in common (a shared digit, a sign that fills several bits) is in the numbers. The law of the
+row's errors is
 
     e = mean + gain·(y - ȳ) + sqrt(variance)·z,    z ~ N(0, 1) for every output,
 
-gain and mean by least squares: clipping takes a share of y away, rounding does not. The columns are a
-random subset of the resident's, one of up to 64 by a hash of the row's own codes: the law of a row depends
-on the row and on the resident operand, not on what else is in the batch.
+y the exact product, ȳ its mean over the row. Gain is the slope of the errors on y by least squares: clipping
+takes a share of y away, rounding does not. Mean is that of the sampled errors, moved along the line by
+R²·gain·(ȳ - ȳ_s) because the mean ȳ_s of the sampled y is not that of all (in full where the line explains
+all, R² = 1; not at all where it explains nothing and would only bias). The columns are a random subset of the
+resident's, one of up to 64 by a hash of the row's own codes: the law of a row depends on the row and on the
+resident operand, not on what else is in the batch.
 
-The variance is put right for what 16 columns cannot know. In an outcome elsewhere the fitted line is off by
-the residual variance times h = 1/n + (y - ȳ)²/S_yy, S_yy the sum of squares of the n values; on average over
-normal y, 1/n + (1 + 1/n)/(n - 3). With RSS the sum of squared residuals the variance used is therefore
-RSS/(n - 2)·(1 - h) plus the mean of q, and mean and variance over a layer are those of all conversions.
+The variance is put right for what n = 16 columns cannot know. Elsewhere the fitted line is off by the
+residual variance times h = 1/n + (y - ȳ_s)²/S_yy, S_yy the sum of squares of the sampled y; on average over
+normal y, 1/n + (1 + 1/n)/(n - 3). With RSS the sum of squared residuals the variance used is
+
+    RSS/(n - 2)·(1 - h) - (1 - R²)²·gain²·S_yy/n² + the mean of Σ (radix^i·c_j)²·q(s),
+
+the middle term being what the mean errs for not moving in full. So mean and variance over a layer are those
+of all conversions.
 
 Error: z is normal and independent from output to output, where the errors of one column keep a fixed part
 over rows; the estimate of a row's mean from 16 columns puts a share h of the residual variance into what the
@@ -48,7 +55,6 @@ from ohmformer.specs import TileSpec
 
 SAMPLED = 16  # columns whose sums are computed exactly, for each row
 SUBSETS = 64  # of columns; a row's codes choose one
-NOISY_SAMPLED = 4  # of them those of which the variance of the noise is computed
 BLOCK_CONVERSIONS = 1 << 20  # of a sample computed at once
 COLUMNS, ROWS, ENTRIES, NOISE = 11, 12, 13, 14  # purposes of hashes and random numbers
 ROUNDINGS = 2 / 12  # variance that rounding mean and noise to whole numbers adds (Sheppard)
@@ -78,7 +84,7 @@ class _Sample:
     """Errors of sampled outputs [entry, row, column], float64.
 
     mean:     Σ radix^i·c_j·m(s)
-    variance: Σ (radix^i·c_j)²·q(s); of the first columns alone, or of all
+    variance: Σ (radix^i·c_j)²·q(s)
     parts:    [2, digit, plane], sum over outputs of what each digit and plane adds, and of its square
     """
 
@@ -125,7 +131,8 @@ def output_error_law(
     if columns <= SAMPLED:
         gain = centre = torch.zeros(*mean.shape[:-1], 1, dtype=torch.float64)
     else:
-        gain, centre, mean, variance = _line(mean, variance, at)
+        mean_y = y.sum(-1, keepdim=True, dtype=torch.float64) / columns  # whole numbers: exact in any order
+        gain, centre, mean, variance = _line(mean, variance, at, mean_y)
     return OutputErrorLaw(
         gain=gain.reshape(shape),
         centre=centre.reshape(shape),
@@ -195,17 +202,23 @@ def _added(values: Tensor) -> Tensor:
     return total.unsqueeze(-1)
 
 
-def _line(errors: Tensor, noise: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gain, centre, mean and residual variance [entry, row, 1] of errors against y [entry, row, sampled]."""
+def _line(errors: Tensor, noise: Tensor, y: Tensor, mean_y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gain, centre, mean and residual variance [entry, row, 1] of errors against y [entry, row, sampled].
+
+    mean_y: [entry, row, 1], mean of y over all columns
+    """
     count = errors.shape[-1]
     centre, mean = _added(y) / count, _added(errors) / count
     away, off = y - centre, errors - mean
     spread = _added(away * away)
     gain = torch.where(spread > 0, _added(away * off) / spread.clamp_min(1e-300), 0.0)
     left = off - gain * away
+    unexplained, explained = _added(left * left), gain * gain * spread
+    share = explained / (explained + unexplained).clamp_min(1e-300)
     leverage = 1 / count + (1 + 1 / count) / (count - 3)
-    residual = _added(left * left) * ((1 - leverage) / (count - 2))
-    return gain, centre, mean, residual + _added(noise) / noise.shape[-1]
+    residual = unexplained * ((1 - leverage) / (count - 2)) - (1 - share).square() * explained / count**2
+    mean = mean + share * gain * (mean_y - centre)
+    return gain, mean_y, mean, residual.clamp_min(0) + _added(noise) / noise.shape[-1]
 
 
 # --- which columns -------------------------------------------------------------------------------
@@ -240,18 +253,18 @@ def _shared_sample(
     columns = y.shape[-1]
     if columns <= SAMPLED:
         every = torch.arange(columns)
-        found = job.sample(left, _columns(resident, every).unsqueeze(0), every.unsqueeze(0), columns)
+        found = job.sample(left, _columns(resident, every).unsqueeze(0), every.unsqueeze(0))
         return found.mean, found.variance, y, found.parts
     subsets = max(1, min(SUBSETS, columns // SAMPLED))
     kind = _hash(left[0], job.streamed_bits) % subsets
     ids = _order(columns)[: subsets * SAMPLED].view(subsets, SAMPLED)
     mean = torch.empty(left.shape[1], SAMPLED, dtype=torch.float64)
-    variance = torch.empty(left.shape[1], NOISY_SAMPLED, dtype=torch.float64)
+    variance = torch.empty(left.shape[1], SAMPLED, dtype=torch.float64)
     parts = torch.zeros(2, *job.weights.shape, dtype=torch.float64)
     for members, rows, valid in _classes(kind, subsets, job):
         chosen = ids[members]
         right = _columns(resident, chosen.flatten()).unflatten(1, chosen.shape).transpose(0, 1)
-        found = job.sample(left[0, rows], right, chosen, NOISY_SAMPLED)
+        found = job.sample(left[0, rows], right, chosen)
         own = rows[valid]
         mean[own], variance[own] = found.mean[valid], found.variance[valid]
         parts += found.parts
@@ -288,7 +301,7 @@ def _columns(resident: Tensor | ResidentCodes, ids: Tensor) -> Tensor:
 def _entry_sample(job: _Job, left: Tensor, y: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same with a resident of its own for every entry: its codes choose its columns."""
     columns = right.shape[-1]
-    noisy, count = (columns, columns) if columns <= SAMPLED else (NOISY_SAMPLED, SAMPLED)
+    count = min(columns, SAMPLED)
     order = _order(columns)
     ids = torch.arange(columns).expand(len(right), columns)
     if columns > SAMPLED:
@@ -297,7 +310,7 @@ def _entry_sample(job: _Job, left: Tensor, y: Tensor, right: Tensor) -> tuple[Te
         right = right.gather(2, ids.unsqueeze(1).expand(-1, right.shape[1], -1))
     per_entry = left.shape[1] * job.conversions * count
     found = [
-        job.sample(*operands, noisy)
+        job.sample(*operands)
         for operands in zip(
             *(part.split(max(1, BLOCK_CONVERSIONS // max(1, per_entry))) for part in (left, right, ids)),
             strict=True,
@@ -328,7 +341,9 @@ def _switch_table(tile: TileSpec, bits: int) -> tuple[Tensor, int]:
 class _Job:
     """The conversions of one product: groups, weights, table."""
 
-    def __init__(self, tile: TileSpec, streamed_bits: int, resident_bits: int, inner: int, by_digit: bool) -> None:
+    def __init__(
+        self, tile: TileSpec, streamed_bits: int, resident_bits: int, inner: int, by_digit: bool
+    ) -> None:
         self.tile, self.inner = tile, inner
         self.streamed_bits, self.resident_bits = streamed_bits, resident_bits
         groups = wordline_groups(inner, tile)
@@ -363,7 +378,8 @@ class _Job:
             above = torch.round(rest / radix)
             torch.sub(rest, above * radix, out=digits[:, index])
             rest = above
-        return digits.flatten(1, 2).unflatten(-1, (self.groups, self.size)).transpose(1, 2)
+        grouped: Tensor = digits.flatten(1, 2).unflatten(-1, (self.groups, self.size))
+        return grouped.transpose(1, 2)
 
     def _switches(self, resident: Tensor) -> Tensor:
         """[entry, inner, column] -> [entry, group, element, column·plane], float32."""
@@ -389,16 +405,15 @@ class _Job:
             first = first + branches.div_(table.branches).round_().mul_(table.sums)
         return first
 
-    def sample(self, streamed: Tensor, resident: Tensor, ids: Tensor, noisy: int) -> _Sample:
+    def sample(self, streamed: Tensor, resident: Tensor, ids: Tensor) -> _Sample:
         """Errors of streamed [entry, row, inner] x resident [entry, inner, column], in blocks of rows.
 
-        ids:   [entry, column] number of each column
-        noisy: columns of which the variance of the noise is wanted
+        ids: [entry, column] number of each column
         """
         switches = self._switches(resident)
         per_row = max(1, len(streamed) * self.conversions * resident.shape[-1])
         parts = [
-            self._errors(part, switches, ids, noisy)
+            self._errors(part, switches, ids)
             for part in streamed.split(max(1, BLOCK_CONVERSIONS // per_row), 1)
         ]
         return _Sample(
@@ -407,7 +422,7 @@ class _Job:
             parts=torch.stack([part.parts for part in parts]).sum(0),
         )
 
-    def _errors(self, streamed: Tensor, switches: Tensor, ids: Tensor, noisy: int) -> _Sample:
+    def _errors(self, streamed: Tensor, switches: Tensor, ids: Tensor) -> _Sample:
         entries, rows, columns = len(streamed), streamed.shape[1], ids.shape[1]
         digits = self._digits(streamed)
         sums = torch.matmul(digits, switches)
@@ -416,9 +431,9 @@ class _Job:
         found = self._looked_up(self.table.mean, place)
         mean = self._weighed(found, self.weights)
         weighted = self.weights.square()
-        variance = torch.zeros(entries, rows, noisy, dtype=torch.float64)
+        variance = torch.zeros(entries, rows, columns, dtype=torch.float64)
         if self.noisy:
-            noise = self._looked_up(self.table.variance, place[..., :noisy, :].contiguous())
+            noise = self._looked_up(self.table.variance, place)
             variance = self._weighed(noise, weighted)
         parts = torch.zeros(2, *weighted.shape, dtype=torch.float64)
         if self.by_digit:

@@ -1,0 +1,44 @@
+"""``layer_deviations``: how far the statistical mode is from every conversion computed, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ohmformer.deploy.deploying import deploy
+from ohmformer.deploy.state import on_chip
+from ohmformer.deploy.tracing import named_modules_running
+from ohmformer.engine.comparing import ComparingEngine, Deviation
+from ohmformer.engine.products import FastEngine
+from ohmformer.errors import UserError
+from ohmformer.specs import ChipSpec
+
+
+def layer_deviations(
+    model: nn.Module, chip: ChipSpec, inputs: Mapping[str, Any], *, seed: int = 0, runs: int = 1
+) -> list[Deviation]:
+    """Errors of the statistical and of the digit-serial mode at every place of a model that multiplies.
+
+    Both modes see the same operands everywhere: what goes on to the next layer is the digit-serial result.
+
+    model:   the original model, not deployed
+    inputs:  what the model takes, as keywords; one forward run each of ``runs``, with fresh noise
+    returns: one row for each module and kind of product, in the order of the model (see ``Deviation``)
+    Error:   UserError for no run at all, and what ``deploy`` refuses.
+    """
+    if runs < 1:
+        raise UserError(f"runs is {runs}: at least 1 is needed.")
+    engine = ComparingEngine(
+        FastEngine(chip.tile, mode="digit-serial"), FastEngine(chip.tile, mode="statistical")
+    )
+    deployed = deploy(model, chip, seed, engine=engine)
+    runtime = on_chip(deployed).runtime
+    engine.forget()
+    engine.label = lambda: runtime.module
+    with torch.inference_mode(), named_modules_running(deployed, runtime):
+        for _ in range(runs):
+            deployed(**inputs)
+    return engine.deviations()
