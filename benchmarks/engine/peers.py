@@ -90,10 +90,14 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 class Peer:
-    """One simulator in its own process; ``peer`` and ``fp32`` are its contenders."""
+    """One simulator in its own process; ``peer`` and ``fp32`` are its contenders.
 
-    def __init__(self, python: Path, name: str, sequences: int, tokens: int) -> None:
+    threads: of torch and of every other library it uses, from the start of the process
+    """
+
+    def __init__(self, python: Path, name: str, sequences: int, tokens: int, threads: int = 1) -> None:
         self.name = name
+        self._threads = threads
         self._process = subprocess.Popen(
             [str(python), "-m", "benchmarks.engine.peer_child", name, str(sequences), str(tokens)],
             cwd=ROOT,
@@ -101,6 +105,7 @@ class Peer:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)},
         )
         try:
             first = self._answer()
@@ -124,6 +129,8 @@ class Peer:
         """``peer`` or ``fp32``, timed inside the peer's process."""
 
         def run(threads: int) -> Sample:
+            if threads != self._threads:
+                raise ValueError(f"{self.name} was started with {self._threads} threads, not {threads}")
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps({"do": what, "threads": threads}) + "\n")
             self._process.stdin.flush()

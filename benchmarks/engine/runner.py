@@ -203,24 +203,30 @@ def measure_peers(python: Path, plan: Plan) -> tuple[list[Row], list[str]]:
         chip = chips.digit_serial("bits", 8) if name == "memintelli" else chips.collapsed(5.0)
         ours = deployed(model, chip)
         x = inputs(model, sequences, TOKENS)
+        ours_run, fp32_run = local(partial(ours, *x)), local(partial(model, *x))
+        found: dict[int, dict[str, list[Sample]]] = {1: {}, 2: {}}
         try:
-            with peers.Peer(python, name, sequences, TOKENS) as peer:
-                contenders = {
-                    "peer": peer.contender("peer"),
-                    "its fp32": peer.contender("fp32"),
-                    "ours": local(lambda ours=ours, x=x: ours(*x)),  # type: ignore[misc]
-                    "fp32": local(lambda x=x: model(*x)),  # type: ignore[misc]
-                }
-                one, two = both(contenders, plan, slow=True)
+            for threads in (1, 2) if plan.wall else (1,):
+                with peers.Peer(python, name, sequences, TOKENS, threads) as peer:
+                    contenders = {
+                        "peer": peer.contender("peer"),
+                        "its fp32": peer.contender("fp32"),
+                        "ours": ours_run,
+                        "fp32": fp32_run,
+                    }
+                    found[threads] = alternate(
+                        contenders, threads=threads, repeats=plan.slow_repeats, warmups=plan.warmups
+                    )
         except peers.PeerError as error:
             remarks.append(str(error))
             continue
+        one = found[1]
         rows.append(
             row_of(
                 f"peer {name} {peer.version}: the six linears, {sequences} x {TOKENS} tokens",
                 "peers",
                 one,
-                two,
+                found[2],
                 plan,
                 ours="peer",
                 theirs="its fp32",

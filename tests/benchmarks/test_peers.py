@@ -57,3 +57,14 @@ def test_torch_is_installed_first_and_alone_at_one_version() -> None:
     steps = peers._steps("2.13.0")
     assert steps[0].arguments[0] == "torch==2.13.0"
     assert not any(word.startswith("torch==") for step in steps[1:] for word in step.arguments)
+
+
+def test_a_peer_is_asked_only_for_the_threads_it_was_started_with(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    answer = json.dumps({"version": "1", "settings": "s"})
+    python.write_text(f"#!/bin/sh\necho '{answer}'\ncat > /dev/null\n", encoding="ascii")
+    python.chmod(0o755)
+    with peers.Peer(python, "fake", 1, 2, threads=2) as peer:
+        assert (peer.version, peer.settings) == ("1", "s")
+        with pytest.raises(ValueError, match="started with 2 threads, not 1"):
+            peer.contender("peer")(1)
