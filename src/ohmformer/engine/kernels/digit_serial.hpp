@@ -24,6 +24,7 @@ namespace serial {
 
 constexpr int WIDTH = 64;            // columns of a block
 constexpr int MOST_PAIRS = 6;        // pairs (row, digit) that share the loads of the indices
+constexpr int TABLE_STEP = 16 * MOST_PAIRS;  // bytes of the tables of one quad, pair after pair
 constexpr int BLOCK_ROWS = 32;       // rows whose tables lie in the cache
 constexpr int NOISE_ROUNDS = 5;
 
@@ -109,7 +110,7 @@ inline void make_table(const int8_t* d, uint8_t* table) {
 
 // What a block of up to MOST_PAIRS pairs (row, digit) needs.
 struct Pairs {
-  const uint8_t* tables[MOST_PAIRS];  // [quad][16]
+  const uint8_t* tables;              // [quad][pair][16]
   uint64_t key[MOST_PAIRS];
   uint64_t slot[MOST_PAIRS];          // number of (group, digit, plane 0)
   const int16_t* factor[MOST_PAIRS];  // noise of each plane
@@ -158,15 +159,15 @@ struct Noise {
 
 // sums[pair][2] += table entries of `count` quads (or minus them).
 template <int P, bool MINUS>
-inline __attribute__((always_inline)) void look_up(const uint8_t* idx, const uint8_t* const* tables, int64_t offset,
-                                                   int count, __m256i (&sums)[P][2]) {
+inline __attribute__((always_inline)) void look_up(const uint8_t* idx, const uint8_t* tables, int count,
+                                                   __m256i (&sums)[P][2]) {
   for (int q = 0; q < count; q++) {
     const __m256i left = _mm256_load_si256(reinterpret_cast<const __m256i*>(idx + q * WIDTH));
     const __m256i right = _mm256_load_si256(reinterpret_cast<const __m256i*>(idx + q * WIDTH + 32));
 #pragma GCC unroll 6
     for (int p = 0; p < P; p++) {
       const __m256i table = _mm256_broadcastsi128_si256(
-          _mm_load_si128(reinterpret_cast<const __m128i*>(tables[p] + offset + q * 16)));
+          _mm_load_si128(reinterpret_cast<const __m128i*>(tables + q * TABLE_STEP + p * 16)));
       const __m256i a = _mm256_shuffle_epi8(table, left), b = _mm256_shuffle_epi8(table, right);
       sums[p][0] = MINUS ? _mm256_sub_epi8(sums[p][0], a) : _mm256_add_epi8(sums[p][0], a);
       sums[p][1] = MINUS ? _mm256_sub_epi8(sums[p][1], b) : _mm256_add_epi8(sums[p][1], b);
@@ -174,11 +175,13 @@ inline __attribute__((always_inline)) void look_up(const uint8_t* idx, const uin
   }
 }
 
-template <int P, bool NOISY>
+template <int P, bool NOISY, bool PLAIN>
 inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, const Pairs& pairs, int64_t cb) {
   const SerialPlan& plan = *job.plan;
   alignas(32) int16_t total[P][WIDTH];
-  std::memset(total, 0, sizeof total);
+  for (int p = 0; p < P; p++)
+    for (int n = 0; n < WIDTH; n += 16)
+      _mm256_store_si256(reinterpret_cast<__m256i*>(total[p] + n), _mm256_setzero_si256());
   const __m256i gain = _mm256_set1_epi8(static_cast<char>(plan.gain));
   const __m256i scale = _mm256_set1_epi16(static_cast<int16_t>(plan.scale)),
                 offset = _mm256_set1_epi16(static_cast<int16_t>(plan.offset));
@@ -186,7 +189,7 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
                 least = _mm256_set1_epi16(static_cast<int16_t>(-plan.max_code));
   const __m128i noise_shift = _mm_cvtsi32_si128(job.noise_shift);
   const __m128i fraction = _mm_cvtsi32_si128(plan.fraction), reciprocal = _mm_cvtsi32_si128(plan.divide - 1);
-  const bool divide = plan.divide != 0;
+  const bool divide = !PLAIN && plan.divide != 0, wired = !PLAIN && job.keep, ties = !PLAIN && plan.ties;
   const __m256i floor = _mm256_set1_epi16(static_cast<int16_t>(plan.least)),
                 base = _mm256_set1_epi16(static_cast<int16_t>(plan.code_base));
   const auto convert = [&](__m256i v) {
@@ -195,9 +198,12 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
     const __m256i u = _mm256_srl_epi16(_mm256_add_epi16(_mm256_max_epi16(v, floor), offset), fraction);
     return _mm256_sub_epi16(_mm256_srl_epi16(_mm256_mulhi_epu16(u, scale), reciprocal), base);
   };
-  const int couples = (plan.chunks + 1) / 2;
+  const int couples = PLAIN ? 1 : (plan.chunks + 1) / 2;
   for (int plane = 0; plane < plan.planes; plane++) {
-    __m256i halves[2][P][2], level[P][4] = {};
+    __m256i halves[2][P][2], level[PLAIN ? 1 : P][4];
+    if (!PLAIN)
+      for (auto& of_pair : level)
+        for (__m256i& v : of_pair) v = _mm256_setzero_si256();
     for (int couple = 0; couple < couples; couple++) {
       for (int half = 0; half < 2; half++) {
         const int chunk = 2 * couple + half;
@@ -207,10 +213,10 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
         if (chunk < plan.chunks) {
           const int first = chunk * plan.chunk;
           const int count = plan.quads - first < plan.chunk ? plan.quads - first : plan.chunk;
-          look_up<P, false>(idx, pairs.tables, first * 16, count, sums);
+          look_up<P, false>(idx, pairs.tables + first * TABLE_STEP, count, sums);
           idx += count * WIDTH;
           if (plan.switches == 2) {
-            look_up<P, true>(idx, pairs.tables, first * 16, count, sums);
+            look_up<P, true>(idx, pairs.tables + first * TABLE_STEP, count, sums);
             idx += count * WIDTH;
           }
         }
@@ -220,14 +226,14 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
           halves[half][p][1] = sums[p][1];
         }
       }
-      if (couples > 1)
+      if (!PLAIN && couples > 1)
         for (int p = 0; p < P; p++)
           for (int side = 0; side < 2; side++) {
             const __m256i a = halves[0][p][side], b = halves[1][p][side];
             const __m256i low = _mm256_maddubs_epi16(gain, _mm256_unpacklo_epi8(a, b));
             const __m256i high = _mm256_maddubs_epi16(gain, _mm256_unpackhi_epi8(a, b));
-            level[p][2 * side] = couple ? _mm256_adds_epi16(level[p][2 * side], low) : low;
-            level[p][2 * side + 1] = couple ? _mm256_adds_epi16(level[p][2 * side + 1], high) : high;
+            level[p][2 * side] = _mm256_adds_epi16(level[p][2 * side], low);
+            level[p][2 * side + 1] = _mm256_adds_epi16(level[p][2 * side + 1], high);
           }
     }
     const __m256i weight = _mm256_set1_epi16(plan.plane_weight[plane]);
@@ -243,20 +249,20 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
 #pragma GCC unroll 4
       for (int part = 0; part < 4; part++) {
         __m256i v;
-        if (couples > 1) {
+        if (!PLAIN && couples > 1) {
           v = level[p][part];
         } else {
           const __m256i a = halves[0][p][part / 2], b = halves[1][p][part / 2];
           v = _mm256_maddubs_epi16(gain, part % 2 ? _mm256_unpackhi_epi8(a, b) : _mm256_unpacklo_epi8(a, b));
         }
-        if (job.keep)
+        if (wired)
           v = _mm256_mulhrs_epi16(v, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(
                                          job.keep + (plane * column_blocks(job.columns) + cb) * WIDTH + part * 16)));
         if (NOISY)
           v = _mm256_adds_epi16(
               v, _mm256_sra_epi16(_mm256_mulhi_epi16(noise.deviates(start, 2 * part), factor), noise_shift));
         __m256i code = convert(v);
-        if (!NOISY && plan.ties)  // half to even: one less where a tie was rounded up to an odd code
+        if (!NOISY && ties)  // half to even: one less where a tie was rounded up to an odd code
           code = _mm256_andnot_si256(_mm256_sub_epi16(code, convert(_mm256_adds_epi16(v, _mm256_set1_epi16(-1)))), code);
         code = _mm256_max_epi16(_mm256_min_epi16(code, most), least);
         __m256i* to = reinterpret_cast<__m256i*>(total[p] + part * 16);
@@ -319,7 +325,7 @@ struct Noise {
   }
 };
 
-template <int P, bool NOISY>
+template <int P, bool NOISY, bool PLAIN>
 inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, const Pairs& pairs, int64_t cb) {
   const SerialPlan& plan = *job.plan;
   const auto convert = [&](int32_t v) -> int32_t {
@@ -334,7 +340,7 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
       for (int which = 0; which < plan.switches; which++)
         for (int q = 0; q < plan.quads; q++) {
           const uint8_t* here = idx + quad_place(plan, plane, q, which);
-          const int8_t* table = reinterpret_cast<const int8_t*>(pairs.tables[p] + q * 16);
+          const int8_t* table = reinterpret_cast<const int8_t*>(pairs.tables + q * TABLE_STEP + p * 16);
           for (int n = 0; n < WIDTH; n++) sums[n] += which ? -table[here[n]] : table[here[n]];
         }
       if (NOISY)
@@ -364,13 +370,17 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
 template <bool NOISY>
 inline void blocks(int count, const SerialJob& job, const Noise& noise, const uint8_t* idx, const Pairs& pairs,
                    int64_t cb) {
+  const SerialPlan& plan = *job.plan;
+  // the usual case without what it does not need
+  if (count == MOST_PAIRS && plan.chunks <= 2 && !plan.divide && !job.keep && (NOISY || !plan.ties))
+    return block<MOST_PAIRS, NOISY, true>(job, noise, idx, pairs, cb);
   switch (count) {
-    case 1: return block<1, NOISY>(job, noise, idx, pairs, cb);
-    case 2: return block<2, NOISY>(job, noise, idx, pairs, cb);
-    case 3: return block<3, NOISY>(job, noise, idx, pairs, cb);
-    case 4: return block<4, NOISY>(job, noise, idx, pairs, cb);
-    case 5: return block<5, NOISY>(job, noise, idx, pairs, cb);
-    default: return block<6, NOISY>(job, noise, idx, pairs, cb);
+    case 1: return block<1, NOISY, false>(job, noise, idx, pairs, cb);
+    case 2: return block<2, NOISY, false>(job, noise, idx, pairs, cb);
+    case 3: return block<3, NOISY, false>(job, noise, idx, pairs, cb);
+    case 4: return block<4, NOISY, false>(job, noise, idx, pairs, cb);
+    case 5: return block<5, NOISY, false>(job, noise, idx, pairs, cb);
+    default: return block<6, NOISY, false>(job, noise, idx, pairs, cb);
   }
 }
 
@@ -384,7 +394,7 @@ inline int32_t change(const SerialJob& job, const uint8_t* tables, const SerialE
   int32_t sum = 0;
   int64_t branches = 0;
   for (int q = 0; q < plan.quads; q++) {
-    const int8_t* table = reinterpret_cast<const int8_t*>(tables + q * 16);
+    const int8_t* table = reinterpret_cast<const int8_t*>(tables + q * TABLE_STEP);
     const uint8_t plus = idx[quad_place(plan, plane, q, 0)];
     const uint8_t minus = plan.switches == 2 ? idx[quad_place(plan, plane, q, 1)] : 0;
     sum += table[plus] - table[minus];
@@ -403,8 +413,12 @@ inline void rows(const SerialJob& job, const Noise& noise, int64_t top, int coun
                  int64_t last_block) {
   const SerialPlan& plan = *job.plan;
   const int pair_count = count * plan.digits;
-  const int64_t table_bytes = static_cast<int64_t>(plan.quads) * 16;
-  Scratch<uint8_t> tables(plan.groups * pair_count * table_bytes);
+  const int64_t table_bytes = static_cast<int64_t>(plan.quads) * TABLE_STEP;  // of a block of pairs
+  const int64_t pair_blocks = (pair_count + MOST_PAIRS - 1) / MOST_PAIRS;
+  Scratch<uint8_t> tables(plan.groups * pair_blocks * table_bytes);
+  const auto tables_of = [&](int64_t g, int64_t pair) {
+    return tables.data + (g * pair_blocks + pair / MOST_PAIRS) * table_bytes + pair % MOST_PAIRS * 16;
+  };
   Scratch<int16_t> factors(job.noisy ? static_cast<int64_t>(plan.groups) * pair_count * plan.planes : 1);
   Scratch<int8_t> digits(static_cast<int64_t>(plan.digits) * plan.quads * 4);
   Scratch<int64_t> branches(plan.planes);
@@ -425,7 +439,8 @@ inline void rows(const SerialJob& job, const Noise& noise, int64_t top, int coun
       for (int i = 0; i < plan.digits; i++) {
         const int64_t place = static_cast<int64_t>(g) * pair_count + m * plan.digits + i;
         const int8_t* mine = digits.data + i * plan.quads * 4;
-        for (int q = 0; q < plan.quads; q++) make_table(mine + q * 4, tables.data + place * table_bytes + q * 16);
+        uint8_t* table = tables_of(g, m * plan.digits + i);
+        for (int q = 0; q < plan.quads; q++) make_table(mine + q * 4, table + q * TABLE_STEP);
         if (!job.noisy) continue;
         for (int j = 0; j < plan.planes; j++) branches.data[j] = 0;
         if (job.mismatch > 0)
@@ -446,11 +461,11 @@ inline void rows(const SerialJob& job, const Noise& noise, int64_t top, int coun
       const uint8_t* idx = job.packed + (cb * plan.groups + g) * group_bytes(plan);
       for (int from = 0; from < pair_count; from += MOST_PAIRS) {
         Pairs pairs;
+        pairs.tables = tables_of(g, from);
         const int here = pair_count - from < MOST_PAIRS ? pair_count - from : MOST_PAIRS;
         for (int p = 0; p < here; p++) {
           const int m = (from + p) / plan.digits, i = (from + p) % plan.digits;
           const int64_t place = static_cast<int64_t>(g) * pair_count + from + p;
-          pairs.tables[p] = tables.data + place * table_bytes;
           pairs.key[p] = job.noisy ? static_cast<uint64_t>(job.keys[top + m]) : 0;
           pairs.slot[p] = (static_cast<uint64_t>(g) * plan.digits + i) * plan.planes;
           pairs.factor[p] = factors.data + (job.noisy ? place * plan.planes : 0);
@@ -478,8 +493,7 @@ inline void rows(const SerialJob& job, const Noise& noise, int64_t top, int coun
     const int64_t n = event.place % job.columns, slot = event.place / job.columns;
     if (n / WIDTH < first_block || n / WIDTH >= last_block) continue;
     const int64_t i = slot / plan.planes % plan.digits, g = slot / plan.planes / plan.digits;
-    const int64_t place = g * pair_count + (event.row - top) * plan.digits + i;
-    job.y[event.row * job.columns + n] += change(job, tables.data + place * table_bytes, event);
+    job.y[event.row * job.columns + n] += change(job, tables_of(g, (event.row - top) * plan.digits + i), event);
   }
 }
 

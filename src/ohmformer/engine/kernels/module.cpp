@@ -35,6 +35,7 @@ std::vector<const Kernels*> offered() {
   if (aes && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
     offer(avx512_kernels());
+  if (aes && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("vaes")) offer(avx2_vaes_kernels());
   if (aes && __builtin_cpu_supports("avx2")) offer(avx2_kernels());
 #endif
   offer(portable_kernels());

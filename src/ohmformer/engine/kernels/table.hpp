@@ -136,6 +136,7 @@ struct Kernels {
 // Null where they were not compiled; to be asked only on a processor that has the instructions.
 const Kernels* portable_kernels();
 const Kernels* avx2_kernels();
+const Kernels* avx2_vaes_kernels();
 const Kernels* avx512_kernels();
 
 }  // namespace ohm
