@@ -44,7 +44,11 @@ def floats_in(value: Any, found: list[Tensor]) -> list[Tensor]:
             found.append(value)
     elif isinstance(value, (tuple, list)):
         for item in value:
-            floats_in(item, found)
+            if isinstance(item, Tensor):
+                if item.is_floating_point() or item.is_complex():
+                    found.append(item)
+            elif isinstance(item, (tuple, list, dict)):
+                floats_in(item, found)
     elif isinstance(value, dict):
         for item in value.values():
             floats_in(item, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,12 +16,33 @@ from ohmformer.deploy.constants import floats_in, is_constant, mark_constant, ma
 from ohmformer.deploy.coverage import CONTROL, HOST, MOVEMENT
 from ohmformer.deploy.names import QUESTIONS, SHAPE_NAMES, name_of, writes_into_first
 from ohmformer.deploy.operations import rule_for
+from ohmformer.deploy.products import Rule
 from ohmformer.deploy.refusals import refuse_training_dropout, unknown
-from ohmformer.deploy.runtime import BLOCK, Runtime
+from ohmformer.deploy.runtime import Runtime
 from ohmformer.errors import UserError
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a torch function is, found out once.
+
+    name:     its plain name
+    rule:     how the chip executes it, or None
+    place:    where a function without a rule belongs; empty: nowhere
+    question: it asks about a tensor
+    writes:   it changes its first argument, whatever the other arguments
+    dropout:  it must not be active
+    """
+
+    name: str
+    rule: Rule | None
+    place: str
+    question: bool
+    writes: bool
+    dropout: bool
 
 
 class ChipMode(TorchFunctionMode):
@@ -37,6 +59,7 @@ class ChipMode(TorchFunctionMode):
         self.allow = frozenset(allow)
         self.inside = 0
         self.active = False
+        self._known: dict[Callable[..., Any], _Known] = {}
 
     @contextmanager
     def region(self) -> Iterator[None]:
@@ -51,29 +74,47 @@ class ChipMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Arguments = (), kwargs: Keywords | None = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
+        known = self._known.get(func)
+        if known is None:
+            known = self._known[func] = self._look_at(func)
+        if known.question and not kwargs and not known.writes:
+            result = func(*args)
+            if not isinstance(result, Tensor):
+                return result
+        kwargs = dict(kwargs) if kwargs else {}
         if not args and "input" in kwargs:
             args = (kwargs.pop("input"),)
         self.inside += 1
         try:
-            return self._send(func, name_of(func), args, kwargs)
+            return self._send(func, known, args, kwargs)
         finally:
             self.inside -= 1
 
-    def _send(self, func: Callable[..., Any], name: str, args: Arguments, kwargs: Keywords) -> Any:
-        floats = floats_in(kwargs, floats_in(args, []))
+    def _look_at(self, func: Callable[..., Any]) -> _Known:
+        name = name_of(func)
+        rule, place = rule_for(name)
+        return _Known(
+            name, rule, place, name in QUESTIONS, writes_into_first(func, (), {}), "dropout" in name
+        )
+
+    def _send(self, func: Callable[..., Any], known: _Known, args: Arguments, kwargs: Keywords) -> Any:
+        floats = floats_in(args, [])
+        if kwargs:
+            floats_in(kwargs, floats)
         if all(is_constant(tensor) for tensor in floats):
-            if floats and name not in QUESTIONS:
+            if floats and not known.question:
                 self.runtime.note("constants and addresses", CONTROL, "no arithmetic on activations")
             return mark_constant(func(*args, **kwargs))
+        name = known.name
         if kwargs.get("out") is not None:
             raise unknown(self.runtime, f"{name} with out=")
-        target = args[0] if writes_into_first(func, args, kwargs) and isinstance(args[0], Tensor) else None
+        writes = known.writes or writes_into_first(func, args, kwargs)
+        target = args[0] if writes and isinstance(args[0], Tensor) else None
         if target is not None and self.runtime.block_of(target) is not None:
             raise UserError(
                 f"The operation {name} writes into a stored weight: weights are fixed on the chip."
             )
-        result = self._executed(func, name, args, kwargs, floats)
+        result = self._executed(func, known, args, kwargs, floats)
         if target is None:
             return result
         mark_data(target)
@@ -83,27 +124,28 @@ class ChipMode(TorchFunctionMode):
         return result
 
     def _executed(
-        self, func: Callable[..., Any], name: str, args: Arguments, kwargs: Keywords, floats: list[Tensor]
+        self, func: Callable[..., Any], known: _Known, args: Arguments, kwargs: Keywords, floats: list[Tensor]
     ) -> Any:
+        name = known.name
         if name in self.allow:
             self.runtime.note(name, HOST, "allowed by the user")
             return func(*self._read(args, None), **self._read(kwargs, None))
-        rule, place = rule_for(name)
-        if rule is not None:
-            return rule(self.runtime, func, args, kwargs)
-        if not place:
+        if known.rule is not None:
+            return known.rule(self.runtime, func, args, kwargs)
+        if not known.place:
             raise unknown(self.runtime, name)
-        refuse_training_dropout(name, args, kwargs)
+        if known.dropout:
+            refuse_training_dropout(name, args, kwargs)
         if kwargs.get("accumulate") or kwargs.get("reduce") or (name == "index_put" and len(args) > 3):
             raise unknown(self.runtime, f"{name} that accumulates")
         result = self._moved(func, name, args, kwargs, floats)
-        if place == MOVEMENT:
+        if known.place == MOVEMENT:
             self._refuse_conversion(name, result, floats)
-        if name not in QUESTIONS:
-            moving = place == MOVEMENT
+        if self.runtime.coverage is not None and not known.question:
+            moving = known.place == MOVEMENT
             self.runtime.note(
                 "moving and shaping tensors" if moving else "masks and comparisons",
-                place,
+                known.place,
                 "no arithmetic" if moving else "mask logic beside the crossbars",
             )
         return result
@@ -114,14 +156,16 @@ class ChipMode(TorchFunctionMode):
         """Movement and control; a stored parameter is read from the dense crossbar on its way."""
         result = func(*args, **kwargs)
         stored = [tensor for tensor in floats if self.runtime.block_of(tensor) is not None]
+        if not stored:
+            return result
         made = [
             t for t in (result if isinstance(result, (tuple, list)) else (result,)) if isinstance(t, Tensor)
         ]
-        if not stored or not made or name in SHAPE_NAMES or any(t is s for t in made for s in stored):
+        if not made or name in SHAPE_NAMES or any(t is s for t in made for s in stored):
             return result
         block = self.runtime.block_of(args[0])
         if name == "getitem" and block is not None and block.whole and _is_expert(block.entry.role, args):
-            setattr(result, BLOCK, block.expert(int(args[1])))
+            self.runtime.stands_for(result, block.expert(int(args[1])))
             return result
         used = sum(tensor.numel() for tensor in made)
         return func(*self._read(args, used), **self._read(kwargs, used))
@@ -141,6 +185,8 @@ class ChipMode(TorchFunctionMode):
         if isinstance(result, float):
             raise unknown(self.runtime, f"{name} that makes a Python number of an activation")
         if not isinstance(result, Tensor) or name in SHAPE_NAMES or result.dtype == torch.bool:
+            return
+        if all(tensor.dtype is result.dtype for tensor in floats):
             return
         widest = min(torch.finfo(tensor.dtype).eps for tensor in floats)
         whole = not (result.is_floating_point() or result.is_complex())

@@ -8,7 +8,6 @@ meets the same noise in whatever batch it is computed.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from functools import cache
 from math import prod
 
@@ -26,6 +25,12 @@ def name_key(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
+@cache
+def stream_of(kind: str, use: int) -> int:
+    """A 64-bit number for the ``use``-th operation of its kind in a run."""
+    return mix(name_key(kind), use)
+
+
 class RunKeys:
     """The keys of one forward run.
 
@@ -37,13 +42,13 @@ class RunKeys:
     def __init__(self, samples: Tensor, tokens: int, first: int) -> None:
         self.samples, self.tokens, self.first = samples, tokens, first
         self._sample_keys = mix_keys(torch.zeros_like(samples), samples)
-        self._uses: Counter[str] = Counter()
+        self._uses: dict[str, int] = {}
         self._rows: dict[tuple[int, ...], Tensor] = {}
 
     def stream(self, kind: str) -> int:
         """A number for the next operation of its kind."""
-        self._uses[kind] += 1
-        return mix(name_key(kind), self._uses[kind])
+        use = self._uses[kind] = self._uses.get(kind, 0) + 1
+        return stream_of(kind, use)
 
     @property
     def reads(self) -> Tensor:

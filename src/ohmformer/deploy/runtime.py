@@ -41,6 +41,8 @@ class Runtime:
         self.recorder: Recorder | None = None
         self.path: list[str] = []
         self._plan: ReadPlan | None = None
+        self._blocks: dict[int, StoredBlock] = {}  # by identity of the parameter
+        self._experts = False  # whether a tensor stands for an expert
         self._fused = FusedOperations(chip, engine)
         self._linear = LinearSubOps(row_sum=self._row_sum, row_dot=self._row_dot)
 
@@ -140,10 +142,19 @@ class Runtime:
 
     def block_of(self, value: object) -> StoredBlock | None:
         """What ``value`` stands for: a stored parameter, or one expert of it."""
+        block = self._blocks.get(id(value))
+        if block is not None:
+            return block
         entry = self.parameters.get(id(value))
         if entry is not None:
-            return StoredBlock(entry=entry)
-        return getattr(value, BLOCK, None)
+            block = self._blocks[id(value)] = StoredBlock(entry=entry)
+            return block
+        return getattr(value, BLOCK, None) if self._experts else None
+
+    def stands_for(self, value: Tensor, block: StoredBlock) -> None:
+        """Let ``value`` stand for one expert of a stored parameter."""
+        self._experts = True
+        setattr(value, BLOCK, block)
 
     def parameter(self, parameter: Tensor, used: int | None = None) -> Tensor:
         """A stored parameter as the first sample reads it.
@@ -162,9 +173,11 @@ class Runtime:
     def _vector(self, parameter: Any, lead: tuple[int, ...]) -> tuple[Any, Tensor | None]:
         """A stored vector for rows [*lead, n]: as written, or (None, as each row reads it)."""
         block = self.block_of(parameter)
-        if block is None or parameter.is_meta:
+        if block is None:
             return parameter, None
         self._count_read(block)
+        if parameter.is_meta:
+            return parameter, None
         found = block.misreads(self.misreads(block.entry))
         if found is None:
             return block.entry.values(None), None
@@ -282,7 +295,9 @@ class Runtime:
             y = self.matmul(a, b, operation)
             y = y.squeeze(-1) if right.ndim == 1 else y
             return y.squeeze(-1 if right.ndim == 1 else -2) if left.ndim == 1 else y
-        batch = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+        batch = left.shape[:-2]
+        if right.shape[:-2] != batch:
+            batch = torch.broadcast_shapes(batch, right.shape[:-2])
         rows, inner, columns = left.shape[-2], left.shape[-1], right.shape[-1]
         self._product(operation, prod(batch), rows, inner, columns, "activation")
         by_inner = right.stride(-1) == 1 and right.stride(-2) != 1 and columns > 1
@@ -305,6 +320,9 @@ class Runtime:
 
     def _row_scales(self, values: Tensor) -> Tensor:
         """[...] scale of each vector along the last axis, as numerals.quantise gives it."""
+        found = self._fused.row_scales(values)
+        if found is not None:
+            return found
         highest = (1 << (self.chip.precision.activation_bits - 1)) - 1
         largest = torch.maximum(values.amax(-1), -values.amin(-1))
         scale = (largest / highest).clamp_min_(torch.finfo(torch.float32).tiny)
@@ -471,13 +489,13 @@ class Runtime:
 
         Error: UserError for an address beyond the table (a token or position the model does not have).
         """
-        entry = self.parameters[id(weight)]
-        self._read("embedding", math.ceil(ids.numel() * entry.words / entry.rows))
+        entry, rows_stored = self.parameters[id(weight)], weight.shape[0]
+        self._read("embedding", math.ceil(ids.numel() * entry.words / rows_stored))
         if weight.is_meta or ids.is_meta:
             return torch.empty((*ids.shape, weight.shape[1]), device=ids.device)
-        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < entry.rows:
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < rows_stored:
             raise UserError(
-                f"{entry.name} has {entry.rows} rows, asked for were {int(ids.min())} to {int(ids.max())}: "
+                f"{entry.name} has {rows_stored} rows, asked for were {int(ids.min())} to {int(ids.max())}: "
                 f"a token that the model does not know, or a sequence that is too long."
             )
         if entry.role != "rows":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -17,6 +18,7 @@ from ohmformer.specs import ChipSpec
 
 Role = Literal["rows", "columns", "vector"]
 CHUNK = 1 << 20  # numbers quantised at once
+KEPT = 1 << 14  # largest vector whose values are kept besides its codes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +66,14 @@ class StoredParameter:
         """The values that the codes stand for, in the parameter's own layout."""
         return self.values(None)
 
+    @cached_property
+    def _kept(self) -> Tensor:
+        return self._laid_out(self._as_read(None, 0))
+
     def values(self, misreads: Misreads | None, sample: int = 0) -> Tensor:
         """The values as one read gives them, in the parameter's own layout; ``sample`` picks the read."""
+        if misreads is None and self.role == "vector" and self.shape.numel() <= KEPT:
+            return self._kept
         return self._laid_out(self._as_read(misreads, sample))
 
     def _as_read(self, misreads: Misreads | None, sample: int) -> Tensor:
@@ -114,9 +122,11 @@ class StoredBlock:
     @property
     def codes(self) -> ResidentCodes:
         """The matrix as an operand of products."""
-        if self.number is None and len(self.entry.blocks) > 1:
+        if len(self.entry.blocks) == 1:
+            return self.entry.blocks[0]
+        if self.number is None:
             raise ValueError(f"{self.entry.name} is not one matrix")
-        return self.entry.blocks[self.number or 0]
+        return self.entry.blocks[self.number]
 
     @property
     def first_row(self) -> int:
@@ -126,6 +136,8 @@ class StoredBlock:
     @property
     def scale(self) -> Tensor:
         """[row] of its rows."""
+        if self.number is None:
+            return self.entry.scale
         first = self.first_row
         return self.entry.scale[first : first + self.codes.shape[0]]
 

@@ -47,6 +47,7 @@ class FusedOperations:
         self._collapsed = isinstance(engine, FastEngine) and engine.runs == "collapsed"
         self._narrow = max(self.weight_bits, self.bits) <= 8 and precision.activation_scale == "per_token"
         self._curves: dict[str, Any] = {}
+        self._laws: dict[tuple[int, int, int], ErrorLaw | None] = {}
 
     @cached_property
     def kernels(self) -> Kernels | None:
@@ -55,9 +56,12 @@ class FusedOperations:
 
     def _law(self, inner: int, columns: int, resident_bits: int) -> ErrorLaw | None:
         """How conversions go wrong; None where too many do for drawing them one by one."""
-        law = error_law(self.tile, self.bits, resident_bits, inner, columns)
-        usable = law.per_row <= DENSE_NOISE_ERRORS * columns and law.native_job is not None
-        return law if usable else None
+        place = (inner, columns, resident_bits)
+        if place not in self._laws:
+            law = error_law(self.tile, self.bits, resident_bits, inner, columns)
+            usable = law.per_row <= DENSE_NOISE_ERRORS * columns and law.native_job is not None
+            self._laws[place] = law if usable else None
+        return self._laws[place]
 
     def linear(
         self,
@@ -82,7 +86,7 @@ class FusedOperations:
             return None
         x = x if x.is_contiguous() and x.dtype == torch.float32 else x.float().contiguous()
         wrong = None
-        if law.below:
+        if law.below and native.any_hit(draw, law.below):
             # what a candidate's operands call for is judged by the codes as written
             wrong = native.wrong_outputs(law, draw, x[None, None], None, resident.packed, None)
         return native.linear(x, resident.packed, scale, bias, self.highest, misreads, wrong)
@@ -102,8 +106,17 @@ class FusedOperations:
         left, right = left.float(), right.float()
         left = left if left.stride(-1) == 1 else left.contiguous()
         factor = None if factor is None else factor.contiguous()
-        wrong = native.wrong_outputs(law, draw, left, right, None, factor) if law.below else None
+        wrong = None
+        if law.below and native.any_hit(draw, law.below):
+            wrong = native.wrong_outputs(law, draw, left, right, None, factor)
         return native.batch(left, right, self.highest, factor, wrong)
+
+    def row_scales(self, values: Tensor) -> Tensor | None:
+        """[...] scale of each vector along the last axis."""
+        native = self.kernels
+        if native is None or values.device.type != "cpu":
+            return None
+        return native.quantise(values.reshape(-1, values.shape[-1]), self.highest)[1].view(values.shape[:-1])
 
     def _clean(self, inner: int, draws: tuple[Draw, ...]) -> Kernels | None:
         """The kernels, if none of these single-column products meets a wrong conversion."""
@@ -111,7 +124,7 @@ class FusedOperations:
         law = None if native is None else self._law(inner, 1, self.bits)
         if native is None or law is None:
             return None
-        if law.below and any(native.hits(draw, law.below) is not None for draw in draws):
+        if law.below and any(native.any_hit(draw, law.below) for draw in draws):
             return None
         return native
 

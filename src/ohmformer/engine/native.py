@@ -326,6 +326,13 @@ class Kernels:
                 return found[:count] if count else None
             room = count
 
+    def any_hit(self, draw: Draw, below: int) -> bool:
+        """Whether ``hits`` would find a row."""
+        keys = _ready(draw.keys, torch.int64)
+        stream = draw.stream & MASK64
+        count: int = self._calls.hits(draw.seed & MASK64, stream, keys.data_ptr(), keys.numel(), below, 0, 0)
+        return count > 0
+
     def add_deviates(self, draw: Draw, y: Tensor, sd: Tensor) -> Tensor:
         """y [row, column] += round(sd[row] · z), in place; y float32."""
         keys = _ready(draw.keys, torch.int64)

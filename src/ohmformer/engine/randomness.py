@@ -68,7 +68,7 @@ class Draw:
 
     def sub(self, purpose: int) -> Draw:
         """Another, independent stream of the same operation."""
-        return Draw(seed=self.seed, stream=mix(self.stream, purpose), keys=self.keys)
+        return Draw(seed=self.seed, stream=self.stream ^ (purpose * WEYL[0] & MASK64), keys=self.keys)
 
 
 @cache
