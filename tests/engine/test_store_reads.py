@@ -154,6 +154,7 @@ def test_like_cells_are_misread_with_their_exact_chance(make_dense, target, last
         if found is not None:
             wrong += len(found)
             per_cell += torch.bincount(found.position, minlength=count)
+            assert bool((found.delta.abs() == 1).all())  # a cell hit twice in one read is wrong once
             assert len(torch.unique(found.position * 20 + found.sample)) == len(found)
     chance = float(1 - exact[2])
     assert_binomial(wrong, count * samples, chance, target)

@@ -103,8 +103,9 @@ class ReadPlan:
         if len(single) and len(samples):
             self._count(single, rates[single])
         touched = (self._counts > 0).any(-1).tolist()
+        any_samples = len(samples) > 0
         self._touched = [
-            bool(len(samples)) and (hit or store.often_count > 0 or store.rare_rate > PIECE)
+            any_samples and (hit or store.often_count > 0 or store.rare_rate > PIECE)
             for hit, store in zip(touched, self.stores, strict=True)
         ]
 
