@@ -13,8 +13,9 @@ from ohmformer.deploy.cache_cells import CodeCells, UncertainCells
 from ohmformer.deploy.coverage import DENSE, MOVEMENT
 from ohmformer.deploy.interception import ChipMode
 from ohmformer.deploy.runtime import Runtime
+from ohmformer.engine import kernels
 from ohmformer.errors import UserError
-from ohmformer.numerals import quantise_per_row
+from ohmformer.numerals import max_code, quantise_per_row
 
 KEYS, VALUES = 1, 2
 ROOM = 64  # tokens by which a full buffer grows, at least
@@ -122,8 +123,7 @@ class StoredRows:
         if values.is_meta:
             codes, scale = values.to(torch.int8), values.new_empty((*values.shape[:-1], 1))
         else:
-            quantised = quantise_per_row(values, self.home.bits)
-            codes, scale = quantised.codes, quantised.scale
+            codes, scale = _quantised(values, self.home.bits)
             if self.home.cells:
                 self._join(self.home.cells[self.kind].write(codes, self.tokens, self.position))
         new, stop = codes.shape[2], self.tokens + codes.shape[2]
@@ -177,6 +177,18 @@ class StoredRows:
         self.tokens = max(0, stop - start)
         if self._uncertain is not None:
             self._uncertain = self._uncertain.of_tokens(start, stop)
+
+
+def _quantised(values: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Codes and scales by ``quantise_per_row``, natively where that can be."""
+    native = (
+        kernels() if bits <= 8 and values.device.type == "cpu" and values.dtype == torch.float32 else None
+    )
+    if native is None:
+        quantised = quantise_per_row(values, bits)
+        return quantised.codes, quantised.scale
+    codes, scale = native.quantise(values.reshape(-1, values.shape[-1]), max_code(bits))
+    return codes.reshape(values.shape), scale.reshape(*values.shape[:-1], 1)
 
 
 def _longer(rows: Tensor, by: int) -> Tensor:
