@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ohmformer.cli import chips, demo, deploy, estimate, evaluate, finetune, generate, models
+from ohmformer.cli import chips, demo, deploy, estimate, evaluate, finetune, generate, models, tolerance
 
 __all__ = ["app"]
 
@@ -38,6 +38,7 @@ def root(
 
 app.command("demo")(demo.demo)
 app.command("evaluate")(evaluate.evaluate)
+app.command("tolerance")(tolerance.tolerance)
 app.command("generate")(generate.generate)
 app.command("estimate")(estimate.estimate)
 app.command("deploy")(deploy.deploy)

@@ -13,11 +13,13 @@ __all__ = [
     "Ideal",
     "Json",
     "ModelName",
+    "Out",
     "Report",
     "Resume",
     "Scales",
     "Seed",
     "Settings",
+    "TaskName",
     "Threads",
 ]
 
@@ -25,6 +27,12 @@ ModelName = Annotated[
     str,
     typer.Argument(
         metavar="MODEL", help="An embedded model (see `models`), a Hugging Face folder or hub id."
+    ),
+]
+TaskName = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK", help="sarcasm, wikipedia-sample, mmlu-sample, or a .csv, .tsv, .jsonl or .txt file."
     ),
 ]
 Chips = Annotated[
@@ -68,6 +76,14 @@ Resume = Annotated[
         "--resume",
         metavar="FILE",
         help="Keep finished parts in FILE; after an interruption the same command goes on from there.",
+    ),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Keep the result and finished parts in DIR; after an interruption the same command goes on.",
     ),
 ]
 Report = Annotated[
