@@ -83,7 +83,7 @@ class Calibration:
         limits, quantile, batches = (content.get(key) for key in ("limits", "quantile", "batches"))
         if not isinstance(limits, dict) or not isinstance(quantile, (int, float)):
             raise UserError(f"{path} holds no complete calibration: limits or quantile is missing.")
-        return cls(limits=limits, quantile=quantile, batches=batches)  # type: ignore[arg-type]
+        return cls(limits=limits, quantile=quantile, batches=batches)
 
 
 class OperandSites:

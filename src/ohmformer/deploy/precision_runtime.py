@@ -139,5 +139,5 @@ class _StepByStep(FusedOperations):
     """Functions alone: scales are not those that the native operations find."""
 
     @property
-    def kernels(self) -> None:  # type: ignore[override]
+    def kernels(self) -> None:
         return None
