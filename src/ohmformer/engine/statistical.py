@@ -55,7 +55,7 @@ from ohmformer.specs import TileSpec
 
 SAMPLED = 16  # columns whose sums are computed exactly, for each row
 SUBSETS = 64  # of columns; a row's codes choose one
-BLOCK_CONVERSIONS = 1 << 20  # of a sample computed at once
+BLOCK_CONVERSIONS = 1 << 18  # of a sample computed at once
 COLUMNS, ROWS, ENTRIES, NOISE = 11, 12, 13, 14  # purposes of hashes and random numbers
 ROUNDINGS = 2 / 12  # variance that rounding mean and noise to whole numbers adds (Sheppard)
 
@@ -284,11 +284,12 @@ def _classes(kind: Tensor, subsets: int, job: _Job) -> Iterator[tuple[Tensor, Te
     while first < len(by_count):
         most = int(counts[by_count[first]])
         together = 1 if job.by_digit else max(1, BLOCK_CONVERSIONS // (most * job.conversions * SAMPLED))
-        members = by_count[first : first + together]
+        alike = int((counts[by_count[first : first + together]] * 4 >= most * 3).sum())
+        members = by_count[first : first + alike]
         place = torch.arange(most)
         rows = order[(starts[members, None] + place).clamp_(max=len(kind) - 1)]
         yield members, rows, place < counts[members, None]
-        first += together
+        first += alike
 
 
 def _columns(resident: Tensor | ResidentCodes, ids: Tensor) -> Tensor:

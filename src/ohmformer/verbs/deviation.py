@@ -34,7 +34,9 @@ def layer_deviations(
     engine = ComparingEngine(
         FastEngine(chip.tile, mode="digit-serial"), FastEngine(chip.tile, mode="statistical")
     )
-    deployed = deploy(model, chip, seed, engine=engine)
+    # the checking run needs a configuration that says what the model takes
+    checked = getattr(model, "config", None) is not None
+    deployed = deploy(model, chip, seed, engine=engine, check=checked)
     runtime = on_chip(deployed).runtime
     engine.forget()
     engine.label = lambda: runtime.module
