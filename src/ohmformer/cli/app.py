@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from ohmformer.cli import chips, demo, deploy, estimate, evaluate, finetune, generate, models, tolerance
+from ohmformer.cli import (
+    amplitudes,
+    chips,
+    demo,
+    deploy,
+    estimate,
+    evaluate,
+    finetune,
+    generate,
+    models,
+    tolerance,
+)
 
 __all__ = ["app"]
 
@@ -39,6 +50,7 @@ def root(
 app.command("demo")(demo.demo)
 app.command("evaluate")(evaluate.evaluate)
 app.command("tolerance")(tolerance.tolerance)
+app.command("amplitudes")(amplitudes.amplitudes)
 app.command("generate")(generate.generate)
 app.command("estimate")(estimate.estimate)
 app.command("deploy")(deploy.deploy)
