@@ -94,7 +94,7 @@ def test_a_trace_does_not_count_as_a_run() -> None:
     deployed = deploy(FAMILIES["bert"].make(), chips.wang2024())
     deployed.on_chip.restart(7)
     trace(deployed, batch=1, tokens=4)
-    assert deployed.on_chip.runtime.runs == 7
+    assert deployed.on_chip.runtime.samples == 7
 
 
 def test_a_model_without_configuration_needs_inputs_of_its_own() -> None:

@@ -217,12 +217,12 @@ def test_a_damaged_folder_is_refused(saved: dict[str, bytes], tmp_path: Path, na
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("schema", "ohmformer.deployed/2", "has schema 'ohmformer.deployed/2'"),
+        ("schema", "ohmformer.deployed/1", "has schema 'ohmformer.deployed/1'"),
         ("class", "BertModelOfTomorrow", "which transformers does not have"),
         ("class", "BertConfig", "which transformers does not have"),
         ("parameters", {}, "lacks the weight"),
         ("seed", None, "holds no complete deployed model"),
-        ("runs", "many", "holds no complete deployed model"),
+        ("samples", "many", "holds no complete deployed model"),
     ],
 )
 def test_a_wrong_index_is_refused(

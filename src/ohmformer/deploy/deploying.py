@@ -21,7 +21,7 @@ from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.state import ATTRIBUTE, OnChip
 from ohmformer.deploy.storage import check_parameters, store_parameters
 from ohmformer.deploy.tracing import checking_inputs, max_tokens, named_modules_running, run_on_shapes
-from ohmformer.engine import FastEngine, ProductEngine
+from ohmformer.engine import FastEngine, Mode, ProductEngine
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec
 
@@ -33,6 +33,7 @@ def deploy(
     chip: ChipSpec,
     seed: int = 0,
     *,
+    mode: Mode | None = None,
     engine: ProductEngine | None = None,
     allow: Collection[str] = (),
     check: bool = True,
@@ -42,7 +43,9 @@ def deploy(
     model:  a Hugging Face model (any torch module made of known operations)
     chip:   the hardware
     seed:   of programming errors, stuck cells, mismatch, and of the noise of every later read
-    engine: how products are computed; None takes the fast engine
+    mode:   how products are simulated: ``collapsed``, ``digit-serial`` or ``statistical``; None takes what
+            the physics of the chip allows without an approximation
+    engine: computes the products instead of the fast engine (``mode`` is then its own affair)
     allow:  names of torch operations without a place on the chip that may stay on the host
     check:  run the model once on a short input, collect the coverage table, refuse what is unknown
 
@@ -69,7 +72,7 @@ def deploy(
     if isinstance(deployed, PreTrainedModel):
         deployed.set_attn_implementation("eager")
         deployed.set_experts_implementation("eager")
-    runtime = Runtime(chip, engine or FastEngine(chip.tile), seed)
+    runtime = Runtime(chip, engine or FastEngine(chip.tile, mode), seed)
     runtime.parameters = store_parameters(deployed, chip, seed)
     return install(deployed.float(), runtime, allow, check)
 

@@ -58,6 +58,7 @@ def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -
         "schema": f"ohmformer.deployed/{SCHEMA}",
         "class": type(model).__name__,
         "seed": state.seed,
+        "mode": state.mode,
         "samples": state.runtime.samples,
         "allow": list(state.allow),
         "parameters": index,
@@ -125,7 +126,7 @@ def _restored(source: Path) -> PreTrainedModel:
     model: PreTrainedModel = kind(config).eval()
     if (source / GENERATION_CONFIG_NAME).exists():
         model.generation_config = GenerationConfig.from_pretrained(source, local_files_only=True)
-    runtime = Runtime(chip, FastEngine(chip.tile), int(description["seed"]))
+    runtime = Runtime(chip, FastEngine(chip.tile, description["mode"]), int(description["seed"]))
     for name, _, _, parameter in float_parameters(model):
         if name not in description["parameters"]:
             raise UserError(f"{source} lacks the weight {name}: it does not fit its own configuration.")

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
+from ohmformer.crossbars import resistor_weights
+from ohmformer.devices import static_deviation
 from ohmformer.engine.collapsed import collapsed_product
+from ohmformer.engine.digit_serial import digit_serial_product, pack_switches
 from ohmformer.engine.randomness import Draw
 from ohmformer.engine.resident import ResidentCodes
+from ohmformer.engine.statistical import statistical_product
 from ohmformer.errors import UserError
 from ohmformer.specs import TileSpec
 
 Mode = Literal["collapsed", "digit-serial", "statistical"]
+UNSEEN = 1e-12  # probability of a wrong conversion that is left out
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
@@ -40,17 +47,31 @@ class ProductEngine(Protocol):
         ...
 
 
+@lru_cache(maxsize=256)
 def mode_of(tile: TileSpec) -> Mode:
-    """The cheapest mode that the physics of ``tile`` allows.
+    """The cheapest mode that the physics of ``tile`` allows without an approximation of its errors.
 
     ``collapsed``:    converters resolve every sum; what noise does to a conversion has a closed form
-    ``digit-serial``: converters lose information (clipping, steps above 1), or cut instead of rounding
-                      while there is noise: every conversion is computed
+    ``digit-serial``: converters lose information (clipping, steps above 1), cut instead of rounding while
+                      there is noise, or wires and nonlinearity move a level so far that it may be read as
+                      its neighbour: every conversion is computed
     """
     noisy = tile.environment_noise > 0 or tile.adc.noise > 0 or tile.resistor.mismatch > 0
-    if tile.lossless and not (tile.adc.rounding == "floor" and noisy):
-        return "collapsed"
-    return "digit-serial"
+    if not tile.lossless or (tile.adc.rounding == "floor" and noisy):
+        return "digit-serial"
+    return "collapsed" if _levels_hold(tile) else "digit-serial"
+
+
+def _levels_hold(tile: TileSpec) -> bool:
+    """Whether a level moved by wires and nonlinearity is read as another code less than once in 10^12."""
+    moved = static_deviation(tile)
+    if moved == 0:
+        return True
+    if moved >= 0.5 or tile.adc.rounding == "floor":
+        return False
+    branches = tile.group_elements * sum(weight**2 for weight in resistor_weights(tile))
+    variance = tile.environment_noise**2 + tile.adc.noise**2 + tile.resistor.mismatch**2 * branches
+    return variance == 0 or math.erfc((0.5 - moved) / math.sqrt(2 * variance)) < UNSEEN
 
 
 def product_shape(streamed: Tensor, resident: Tensor | ResidentCodes) -> torch.Size:
@@ -79,7 +100,7 @@ class FastEngine:
     def __post_init__(self) -> None:
         if self.mode == "collapsed" and mode_of(self.tile) != "collapsed":
             raise UserError(
-                "The mode 'collapsed' needs converters that lose nothing: this chip's do, so choose "
+                "The mode 'collapsed' needs converters that lose nothing: this chip's do lose, so choose "
                 "'digit-serial' or 'statistical'."
             )
         if self.mode not in (None, *MODES):
@@ -108,11 +129,16 @@ class FastEngine:
 def _digit_serial(
     streamed: Tensor, resident: Tensor | ResidentCodes, tile: TileSpec, a: int, b: int, draw: Draw
 ) -> Tensor:
-    from ohmformer.engine.digit_serial import digit_serial_product
+    if isinstance(resident, ResidentCodes):
+        switches = resident.cache.get("switches")
+        if switches is None:
+            switches = resident.cache["switches"] = pack_switches(resident.codes(), tile, b)
+        return digit_serial_product(streamed, switches, tile, a, b, draw)
+    return digit_serial_product(streamed, resident, tile, a, b, draw)
 
-    right = resident.floats() if isinstance(resident, ResidentCodes) else resident
-    generator = torch.Generator().manual_seed((draw.seed ^ draw.stream) & ((1 << 63) - 1))
-    return digit_serial_product(streamed, right, tile, a, b, generator)
 
-
-_PRODUCTS: dict[Mode, Any] = {"collapsed": collapsed_product, "digit-serial": _digit_serial}
+_PRODUCTS: dict[Mode, Any] = {
+    "collapsed": collapsed_product,
+    "digit-serial": _digit_serial,
+    "statistical": statistical_product,
+}

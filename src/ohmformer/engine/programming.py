@@ -20,7 +20,7 @@ NEGLIGIBLE = 1e-10  # a cell misread more rarely than this, per read, is taken a
 CERTAIN = 1 / 64  # misread probability above which every cell of a class is asked at every read
 FINENESS = 4.0  # between the ceilings of neighbouring classes
 SPARSE = 0.02  # share of marginal cells below which their places are drawn instead of a mask over all
-BLOCK = 1 << 22
+BLOCK = 1 << 18
 GRID = torch.arange(0, 9.0, 0.01, dtype=torch.float64)  # standardised programming deviations
 
 
