@@ -126,6 +126,7 @@ def test_the_check_runs_through_the_same_sites() -> None:
     inputs = sample_inputs("llama", model)
     calibration = calibrate(model, wide_chip(8), [inputs, {"input_ids": inputs["input_ids"][:1, :3]}])
     assert calibration.batches == 2
+    assert set(calibration.limits) == set(calibrate(model, wide_chip(8), inputs).limits)
     deployed = deploy_precisely(model, wide_chip(8), calibration=calibration)
     assert deployed.on_chip.coverage
     whole = output(deployed, inputs)
