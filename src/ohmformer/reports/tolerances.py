@@ -57,8 +57,6 @@ def loss_text(loss: Metric) -> str:
 def tolerance_sentence(found: Tolerance, result: ToleranceResult) -> str:
     """Where a noise begins to cost as much as counts."""
     parts = [f"{found.title}: {_crossing(found)}"]
-    if found.crossing.high is not None and not found.crossing.monotone:
-        parts.append("not monotone: a larger amplitude was judged below again")
     before, after = found.crossing_of_means
     if after is not None:
         at = f"up to {after:.3g}x" if before is None else f"between {before:.3g}x and {after:.3g}x"

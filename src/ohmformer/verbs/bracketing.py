@@ -18,18 +18,16 @@ HALVINGS = 8  # below the first amplitude, down to 1/256 of it
 class Bracket:
     """What is certain about a crossing.
 
-    low:     the largest amplitude judged below the bound with none above it before; None: none was
+    low:     the largest amplitude judged below the bound that is smaller than ``high``; None: none was
     high:    the smallest amplitude judged above; None: none was
     largest: the largest amplitude that was tried
     refusal: why no larger amplitude could be tried, empty where none had to be or the limit ended the search
-    monotone: no amplitude beyond ``high`` was judged below
     """
 
     low: float | None
     high: float | None
     largest: float
     refusal: str
-    monotone: bool
 
 
 def bracket(
@@ -48,7 +46,8 @@ def bracket(
     resolution: ratio above 1; an edge is bisected (in the logarithm) until its neighbours are so near
     downward:   whether amplitudes below ``start`` may be tried where ``start`` is not judged below
 
-    Between ``low`` and ``high`` lie the amplitudes whose verdict is undecided, at least to the resolution.
+    Between ``low`` and ``high`` lie the amplitudes whose verdict is undecided, but for the resolution. The
+    search presumes that the quantity rises: what comes back between two amplitudes tried is not seen.
     """
     known: dict[float, Verdict] = {start: judge(start)}
     refusal = ""
@@ -73,7 +72,6 @@ def bracket(
         high=high,
         largest=max(known),
         refusal=refusal,
-        monotone=high is None or not any(x > high and found == "below" for x, found in known.items()),
     )
 
 
