@@ -6,6 +6,8 @@ many, a Gaussian of their variance stands for them.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -46,58 +48,70 @@ def integer_product(streamed: Tensor, resident: Tensor, streamed_bits: int, resi
     return torch.matmul(streamed, resident)
 
 
+@lru_cache(maxsize=64)
+def _power_table(tile: TileSpec, bits: int) -> Tensor:
+    """[digit, 256] float64: Σ(w_r·s_r)² of each digit of code - 128, for codes of up to 8 bits."""
+    reach = (1 << (bits - 1)) - 1
+    codes = torch.arange(-128, 128).clamp(-reach, reach)
+    return drive(streamed_digits(codes, tile, bits), tile).square().sum(-1).T.contiguous()
+
+
 def row_variance(
     streamed: Tensor,
-    occupancy: Tensor,
+    closed: Tensor,
+    columns: int,
     tile: TileSpec,
     streamed_bits: int,
     resident_bits: int,
 ) -> Tensor:
     """[row] float64 variance of an output of each row, in product units squared.
 
-    Var y = Σ_groups Σ_ij (radix^i·c_j)²·V(environment² + adc² + mismatch²·B),  B = Σ_k power_ik·occupancy_jk
+    Var y = Σ_groups Σ_ij (radix^i·c_j)²·V(environment² + adc² + mismatch²·B)
+    B = Σ_k power_ik·closed_kj / columns
 
-    streamed:  [row, inner], whole numbers
-    occupancy: [inner, plane], mean over columns of the squared switch states
-    Error:     B is its mean over the columns; V is close to linear in B over the range of B met.
+    streamed: [row, inner], whole numbers
+    closed:   [inner, plane] float64, sum over columns of the squared switch states (``closed_switches``)
+    Error:    B is its mean over the columns; V is close to linear in B over the range of B met.
     """
     _, variance, width = error_table(tile)
     groups = wordline_groups(streamed.shape[-1], tile)
-    planes = occupancy.shape[1]
     weights = torch.tensor(output_weights(tile, streamed_bits, resident_bits), dtype=torch.float64).square()
     if tile.resistor.mismatch == 0:
         return torch.full(
             (len(streamed),), float(weights.sum() * variance[0]) * len(groups), dtype=torch.float64
         )
-    total = torch.zeros(len(streamed), dtype=torch.float64)
+    native = kernels()
+    if native is not None and streamed_bits <= 8:
+        bounds = torch.tensor([(group.start, group.stop) for group in groups])
+        power = _power_table(tile, streamed_bits)
+        return native.row_variance(streamed, power, closed, bounds, weights, variance, columns * width)
+    planes, total = closed.shape[1], torch.zeros(len(streamed), dtype=torch.float64)
     for start in range(0, len(streamed), ROWS_AT_ONCE):
         part = streamed[start : start + ROWS_AT_ONCE].long()
-        power = drive(streamed_digits(part, tile, streamed_bits), tile).square().sum(-1)
-        power = power.transpose(1, 2).double()  # [row, digit, inner]
+        power = drive(streamed_digits(part, tile, streamed_bits), tile).square().sum(-1).transpose(1, 2)
         for group in groups:
             here = slice(group.start, group.stop)
-            branches = power[:, :, here] @ occupancy[here].double()  # [row, digit, plane]
-            place = (branches / width).round().long().clamp_(max=len(variance) - 1)
-            total[start : start + len(part)] += (
-                variance[place].reshape(len(part), -1, planes).flatten(1) @ weights
-            )
+            branches = power[:, :, here] @ closed[here]  # [row, digit, plane], whole numbers: exact
+            place = (branches / (columns * width)).round().long()
+            found = variance[place].reshape(len(part), -1, planes).flatten(1)
+            for which, weight in enumerate(weights.tolist()):  # one after the other: the same bits everywhere
+                total[start : start + len(part)] += found[:, which] * weight
     return total
 
 
-def occupancy_of(resident: Tensor, tile: TileSpec, bits: int) -> Tensor:
-    """[..., inner, plane] float32: mean over the columns of squared switch states.
+def closed_switches(resident: Tensor, tile: TileSpec, bits: int) -> Tensor:
+    """[..., inner, plane] float64: sum over the columns of squared switch states.
 
     resident: [..., inner, column], whole numbers
     """
     total = None
-    columns = resident.shape[-1]
     for part in resident.split(256, -1):
         planes, _ = resident_planes(part.long(), bits, tile)
-        here = planes.float().square().sum(-1)
+        here = planes.double().square().sum(-1)
         total = here if total is None else total + here
     if total is None:
         raise ValueError("an operand without columns")
-    return (total / columns).movedim(0, -1)
+    return total.movedim(0, -1).contiguous()
 
 
 def _dense_noise(values: Tensor, variance: Tensor, draw: Draw) -> Tensor:
@@ -179,18 +193,18 @@ def _variance(
     resident_bits: int,
     rows: int,
 ) -> Tensor:
+    def law(part: Tensor, closed: Tensor) -> Tensor:
+        return row_variance(part, closed, columns, tile, streamed_bits, resident_bits)
+
+    columns = resident.shape[0] if isinstance(resident, ResidentCodes) else resident.shape[-1]
+    if tile.resistor.mismatch == 0:
+        return law(flat, torch.zeros(0, 1))
     if isinstance(resident, ResidentCodes):
-        known = resident.cache.get("occupancy")
+        known = resident.cache.get("closed")
         if known is None:
-            known = resident.cache["occupancy"] = occupancy_of(resident.floats(), tile, resident_bits)
-        return row_variance(flat, known, tile, streamed_bits, resident_bits)
+            known = resident.cache["closed"] = closed_switches(resident.floats(), tile, resident_bits)
+        return law(flat, known)
     if resident.ndim == 2:
-        return row_variance(
-            flat, occupancy_of(resident, tile, resident_bits), tile, streamed_bits, resident_bits
-        )
-    occupancy = occupancy_of(resident.flatten(0, -3), tile, resident_bits)
-    parts = [
-        row_variance(part, own, tile, streamed_bits, resident_bits)
-        for part, own in zip(flat.split(rows), occupancy, strict=True)
-    ]
-    return torch.cat(parts)
+        return law(flat, closed_switches(resident, tile, resident_bits))
+    closed = closed_switches(resident.flatten(0, -3), tile, resident_bits)
+    return torch.cat([law(part, own) for part, own in zip(flat.split(rows), closed, strict=True)])

@@ -326,6 +326,41 @@ class Kernels:
                 return found[:count] if count else None
             room = count
 
+    def row_variance(
+        self,
+        codes: Tensor,
+        power: Tensor,
+        closed: Tensor,
+        bounds: Tensor,
+        weights: Tensor,
+        variance: Tensor,
+        width: int,
+    ) -> Tensor:
+        """``collapsed.row_variance`` of codes [row, inner] of up to 8 bits."""
+        codes, closed, bounds = (
+            _ready(codes, torch.int8),
+            _ready(closed, torch.float64),
+            _ready(bounds, torch.int64),
+        )
+        found = torch.empty(len(codes), dtype=torch.float64)
+        self._calls.row_variance(
+            codes.data_ptr(),
+            codes.shape[0],
+            codes.shape[1],
+            power.data_ptr(),
+            power.shape[0],
+            closed.data_ptr(),
+            closed.shape[1],
+            bounds.data_ptr(),
+            len(bounds),
+            weights.data_ptr(),
+            variance.data_ptr(),
+            float(width),
+            found.data_ptr(),
+            threads(),
+        )
+        return found
+
     def any_hit(self, draw: Draw, below: int) -> bool:
         """Whether ``hits`` would find a row."""
         keys = _ready(draw.keys, torch.int64)

@@ -65,6 +65,7 @@ inline Kernels make_kernels(const char* name) {
   made.words = words;
   made.hits = hits;
   made.wrong_outputs = wrong_outputs;
+  made.row_variance = row_variance;
   made.deviates = deviates;
   made.serial_packed_bytes = serial::packed_bytes;
   made.serial_pack = serial::pack;

@@ -120,40 +120,60 @@ struct Pairs {
 
 #if defined(__AVX2__)
 
-// Five rounds of ARS: two blocks at once.
+// Five rounds of ARS for 64 columns, eight blocks of one row, and the deviates made of them. All steps are taken
+// four vectors at a time: one after the other they would wait for each other.
 struct Noise {
-  __m128i keys[NOISE_ROUNDS + 1];
-  __m256i low, high;  // tables of points, the same in either lane
+  __m256i first[4];                 // first key and the last bits of the counters
+  __m256i keys[NOISE_ROUNDS + 1];   // the same in either lane
+  __m256i low, high;                // points
 
   Noise(const SerialJob& job) {
     for (int turn = 0; turn <= NOISE_ROUNDS; turn++)
-      keys[turn] = _mm_set_epi64x(static_cast<long long>(job.stream + turn * WEYL_HIGH),
-                                  static_cast<long long>(job.seed + turn * WEYL_LOW));
+      keys[turn] = _mm256_broadcastsi128_si256(
+          _mm_set_epi64x(static_cast<long long>(job.stream + turn * WEYL_HIGH),
+                         static_cast<long long>(job.seed + turn * WEYL_LOW)));
+    for (int part = 0; part < 4; part++)
+      first[part] = _mm256_xor_si256(keys[0], _mm256_set_epi64x(2 * part + 1, 0, 2 * part, 0));
     low = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(job.points)));
     high = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(job.points + 16)));
   }
-  // Deviates of 16 columns: blocks `number` and `number + 1` (even) of a row; start = row and slot under keys[0].
-  inline __m256i deviates(__m256i start, int number) const {
-    const __m256i state0 = _mm256_xor_si256(start, _mm256_set_epi64x(number + 1, 0, number, 0));
+  // Counters of eight blocks: key of the row, and number of the first of them (a multiple of 8).
+  static inline __m256i counter(uint64_t row, uint64_t number) {
+    return _mm256_broadcastsi128_si256(
+        _mm_set_epi64x(static_cast<long long>(number), static_cast<long long>(row)));
+  }
+  static inline __attribute__((always_inline)) __m256i round(__m256i state, __m256i key, bool last) {
 #if defined(__VAES__)
-    __m256i state = state0;
-    for (int turn = 1; turn < NOISE_ROUNDS; turn++)
-      state = _mm256_aesenc_epi128(state, _mm256_broadcastsi128_si256(keys[turn]));
-    state = _mm256_aesenclast_epi128(state, _mm256_broadcastsi128_si256(keys[NOISE_ROUNDS]));
+    return last ? _mm256_aesenclast_epi128(state, key) : _mm256_aesenc_epi128(state, key);
 #else
-    __m128i a = _mm256_castsi256_si128(state0), b = _mm256_extracti128_si256(state0, 1);
-    for (int turn = 1; turn < NOISE_ROUNDS; turn++) {
-      a = _mm_aesenc_si128(a, keys[turn]);
-      b = _mm_aesenc_si128(b, keys[turn]);
-    }
-    a = _mm_aesenclast_si128(a, keys[NOISE_ROUNDS]);
-    b = _mm_aesenclast_si128(b, keys[NOISE_ROUNDS]);
-    const __m256i state = _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+    const __m128i a = _mm256_castsi256_si128(state), b = _mm256_extracti128_si256(state, 1);
+    const __m128i k = _mm256_castsi256_si128(key);
+    return last ? _mm256_set_m128i(_mm_aesenclast_si128(b, k), _mm_aesenclast_si128(a, k))
+                : _mm256_set_m128i(_mm_aesenc_si128(b, k), _mm_aesenc_si128(a, k));
 #endif
-    const __m256i mask = _mm256_set1_epi8(15);
-    const __m256i first = _mm256_shuffle_epi8(low, _mm256_and_si256(state, mask));
-    const __m256i second = _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16(state, 4), mask));
-    return _mm256_maddubs_epi16(_mm256_set1_epi16(SERIAL_BYTE0 | SERIAL_BYTE1 << 8), _mm256_add_epi8(first, second));
+  }
+  inline __attribute__((always_inline)) void deviates(__m256i counters, __m256i (&z)[4]) const {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) z[i] = _mm256_xor_si256(counters, first[i]);
+#pragma GCC unroll 5
+    for (int turn = 1; turn <= NOISE_ROUNDS; turn++) {
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) z[i] = round(z[i], keys[turn], turn == NOISE_ROUNDS);
+    }
+    const __m256i mask = _mm256_set1_epi8(15), weights = _mm256_set1_epi16(SERIAL_BYTE0 | SERIAL_BYTE1 << 8);
+    __m256i other[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      other[i] = _mm256_and_si256(_mm256_srli_epi16(z[i], 4), mask);
+      z[i] = _mm256_and_si256(z[i], mask);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+      z[i] = _mm256_shuffle_epi8(low, z[i]);
+      other[i] = _mm256_shuffle_epi8(high, other[i]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) z[i] = _mm256_maddubs_epi16(weights, _mm256_add_epi8(z[i], other[i]));
   }
 };
 
@@ -193,12 +213,18 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
   const __m256i floor = _mm256_set1_epi16(static_cast<int16_t>(plan.least)),
                 base = _mm256_set1_epi16(static_cast<int16_t>(plan.code_base));
   const auto convert = [&](__m256i v) {
+    if (PLAIN) return _mm256_mulhrs_epi16(v, scale);
     if (!divide) return _mm256_mulhrs_epi16(_mm256_adds_epi16(v, offset), scale);
     // floor((v + offset) / step) by an exact reciprocal
     const __m256i u = _mm256_srl_epi16(_mm256_add_epi16(_mm256_max_epi16(v, floor), offset), fraction);
     return _mm256_sub_epi16(_mm256_srl_epi16(_mm256_mulhi_epu16(u, scale), reciprocal), base);
   };
   const int couples = PLAIN ? 1 : (plan.chunks + 1) / 2;
+  const int64_t wide = column_blocks(job.columns);
+  __m256i counters[P];
+  const __m256i next_plane = _mm256_set_epi64x(1ll << 32, 0, 1ll << 32, 0);
+  for (int p = 0; p < P; p++)
+    counters[p] = Noise::counter(pairs.key[p], pairs.slot[p] << 32 | static_cast<uint64_t>(cb * 8));
   for (int plane = 0; plane < plan.planes; plane++) {
     __m256i halves[2][P][2], level[PLAIN ? 1 : P][4];
     if (!PLAIN)
@@ -239,35 +265,49 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
     const __m256i weight = _mm256_set1_epi16(plan.plane_weight[plane]);
     const bool flush = plan.run_factor[plane] != 0;
     for (int p = 0; p < P; p++) {
-      __m256i start = _mm256_setzero_si256(), factor = start;
+      __m256i v[4], z[4];
       if (NOISY) {
-        const uint64_t number = (pairs.slot[p] + static_cast<uint64_t>(plane)) << 32 | static_cast<uint64_t>(cb * 8);
-        start = _mm256_broadcastsi128_si256(_mm_xor_si128(
-            noise.keys[0], _mm_set_epi64x(static_cast<long long>(number), static_cast<long long>(pairs.key[p]))));
-        factor = _mm256_set1_epi16(pairs.factor[p][plane]);
+        noise.deviates(counters[p], z);
+        counters[p] = _mm256_add_epi64(counters[p], next_plane);
+        const __m256i factor = _mm256_set1_epi16(pairs.factor[p][plane]);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) z[i] = _mm256_mulhi_epi16(z[i], factor);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) z[i] = _mm256_sra_epi16(z[i], noise_shift);
+      }
+      if (!PLAIN && couples > 1) {
+        for (int i = 0; i < 4; i++) v[i] = level[p][i];
+      } else {
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+          const __m256i a = halves[0][p][i / 2], b = halves[1][p][i / 2];
+          v[i] = _mm256_maddubs_epi16(gain, i % 2 ? _mm256_unpackhi_epi8(a, b) : _mm256_unpacklo_epi8(a, b));
+        }
+      }
+      if (wired) {
+        const __m256i* keep = reinterpret_cast<const __m256i*>(job.keep + (plane * wide + cb) * WIDTH);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) v[i] = _mm256_mulhrs_epi16(v[i], _mm256_loadu_si256(keep + i));
+      }
+      if (NOISY)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) v[i] = _mm256_adds_epi16(v[i], z[i]);
+      if (!NOISY && ties) {  // half to even: one less where a tie was rounded up to an odd code
+        for (int i = 0; i < 4; i++) {
+          const __m256i code = convert(v[i]);
+          const __m256i below = convert(_mm256_adds_epi16(v[i], _mm256_set1_epi16(-1)));
+          v[i] = _mm256_andnot_si256(_mm256_sub_epi16(code, below), code);
+        }
+      } else {
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) v[i] = convert(v[i]);
       }
 #pragma GCC unroll 4
-      for (int part = 0; part < 4; part++) {
-        __m256i v;
-        if (!PLAIN && couples > 1) {
-          v = level[p][part];
-        } else {
-          const __m256i a = halves[0][p][part / 2], b = halves[1][p][part / 2];
-          v = _mm256_maddubs_epi16(gain, part % 2 ? _mm256_unpackhi_epi8(a, b) : _mm256_unpacklo_epi8(a, b));
-        }
-        if (wired)
-          v = _mm256_mulhrs_epi16(v, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(
-                                         job.keep + (plane * column_blocks(job.columns) + cb) * WIDTH + part * 16)));
-        if (NOISY)
-          v = _mm256_adds_epi16(
-              v, _mm256_sra_epi16(_mm256_mulhi_epi16(noise.deviates(start, 2 * part), factor), noise_shift));
-        __m256i code = convert(v);
-        if (!NOISY && ties)  // half to even: one less where a tie was rounded up to an odd code
-          code = _mm256_andnot_si256(_mm256_sub_epi16(code, convert(_mm256_adds_epi16(v, _mm256_set1_epi16(-1)))), code);
-        code = _mm256_max_epi16(_mm256_min_epi16(code, most), least);
-        __m256i* to = reinterpret_cast<__m256i*>(total[p] + part * 16);
-        _mm256_store_si256(to, _mm256_add_epi16(_mm256_load_si256(to), _mm256_mullo_epi16(code, weight)));
-      }
+      for (int i = 0; i < 4; i++) v[i] = _mm256_max_epi16(_mm256_min_epi16(v[i], most), least);
+      __m256i* to = reinterpret_cast<__m256i*>(total[p]);
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++)
+        _mm256_store_si256(to + i, _mm256_add_epi16(_mm256_load_si256(to + i), _mm256_mullo_epi16(v[i], weight)));
     }
     if (flush)
       for (int p = 0; p < P; p++) {
@@ -372,7 +412,7 @@ inline void blocks(int count, const SerialJob& job, const Noise& noise, const ui
                    int64_t cb) {
   const SerialPlan& plan = *job.plan;
   // the usual case without what it does not need
-  if (count == MOST_PAIRS && plan.chunks <= 2 && !plan.divide && !job.keep && (NOISY || !plan.ties))
+  if (count == MOST_PAIRS && plan.chunks <= 2 && !plan.divide && !plan.offset && !job.keep && (NOISY || !plan.ties))
     return block<MOST_PAIRS, NOISY, true>(job, noise, idx, pairs, cb);
   switch (count) {
     case 1: return block<1, NOISY, false>(job, noise, idx, pairs, cb);
@@ -422,19 +462,23 @@ inline void rows(const SerialJob& job, const Noise& noise, int64_t top, int coun
   Scratch<int16_t> factors(job.noisy ? static_cast<int64_t>(plan.groups) * pair_count * plan.planes : 1);
   Scratch<int8_t> digits(static_cast<int64_t>(plan.digits) * plan.quads * 4);
   Scratch<int64_t> branches(plan.planes);
+  // copies: what is written through a pointer to bytes might otherwise change them
+  const int8_t* const digits_of = plan.digits_of;
+  const int lowest = plan.lowest, digit_count = plan.digits, stride = plan.quads * 4;
+  const float low = static_cast<float>(lowest), high = static_cast<float>(plan.highest);
   for (int m = 0; m < count; m++)
     for (int g = 0; g < plan.groups; g++) {
       const int first = plan.bounds[2 * g], last = plan.bounds[2 * g + 1];
       std::memset(digits.data, 0, static_cast<size_t>(plan.digits) * plan.quads * 4);
       for (int k = first; k < last; k++) {
         const float value = job.x[(top + m) * job.inner + k];
-        if (!(value >= plan.lowest && value <= plan.highest)) {
+        if (!(value >= low && value <= high)) {
           __atomic_store_n(job.bad, 1, __ATOMIC_RELAXED);
           continue;
         }
-        const int64_t code = static_cast<int>(value) - plan.lowest;
-        for (int i = 0; i < plan.digits; i++)
-          digits.data[i * plan.quads * 4 + k - first] = plan.digits_of[code * MOST_DIGITS + i];
+        const int8_t* from = digits_of + (static_cast<int>(value) - lowest) * MOST_DIGITS;
+        int8_t* to = digits.data + k - first;
+        for (int i = 0; i < digit_count; i++, to += stride) *to = from[i];
       }
       for (int i = 0; i < plan.digits; i++) {
         const int64_t place = static_cast<int64_t>(g) * pair_count + m * plan.digits + i;

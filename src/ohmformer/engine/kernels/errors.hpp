@@ -5,6 +5,7 @@
 
 #include "ars.hpp"
 #include "gemm.hpp"
+#include "pool.hpp"
 #include "quantise.hpp"
 #include "table.hpp"
 
@@ -95,6 +96,34 @@ inline int64_t wrong_outputs(const ErrorJob& job, WrongOutput* found, int64_t ro
   }
   delete operands;
   return count;
+}
+
+constexpr int64_t MOST_PLANES = 64;
+
+// Variance of an output of each row where every output has many wrong conversions; see engine/collapsed.py.
+inline void row_variance(const int8_t* codes, int64_t rows, int64_t inner, const double* power, int64_t digits,
+                         const double* closed, int64_t planes, const int64_t* bounds, int64_t groups,
+                         const double* weights, const double* variance, double width, double* found, int threads) {
+  parallel((rows + 15) / 16, threads, [&](long part) {
+    for (int64_t m = part * 16; m < smaller((part + 1) * 16, rows); m++) {
+      double total = 0;
+      for (int64_t g = 0; g < groups; g++)
+        for (int64_t i = 0; i < digits; i++)
+          for (int64_t first = 0; first < planes; first += MOST_PLANES) {
+            const int64_t here = smaller(MOST_PLANES, planes - first);
+            double branches[MOST_PLANES] = {};  // whole numbers: exact
+            for (int64_t k = bounds[2 * g]; k < bounds[2 * g + 1]; k++) {
+              const double p = power[i * 256 + codes[m * inner + k] + 128];
+              const double* own = closed + k * planes + first;
+              for (int64_t j = 0; j < here; j++) branches[j] += p * own[j];
+            }
+            for (int64_t j = 0; j < here; j++)
+              total += variance[static_cast<int64_t>(__builtin_rint(branches[j] / width))] *
+                       weights[i * planes + first + j];
+          }
+      found[m] = total;
+    }
+  });
 }
 
 }  // namespace OHM_ISA

@@ -185,6 +185,15 @@ NB_MODULE(_native, m) {
            [](const Choice& c, const ErrorJob& job, Address found, int64_t room) {
              return c.k->wrong_outputs(job, at<WrongOutput>(found), room);
            })
+      .def("row_variance",
+           [](const Choice& c, Address codes, int64_t rows, int64_t inner, Address power, int64_t digits,
+              Address closed, int64_t planes, Address bounds, int64_t groups, Address weights, Address variance,
+              double width, Address found, int threads) {
+             nb::gil_scoped_release free;
+             c.k->row_variance(at<int8_t>(codes), rows, inner, at<double>(power), digits, at<double>(closed),
+                               planes, at<int64_t>(bounds), groups, at<double>(weights), at<double>(variance),
+                               width, at<double>(found), threads);
+           })
       .def("deviates",
            [](const Choice& c, uint64_t seed, uint64_t stream, Address keys, int64_t rows, int64_t columns,
               Address table, Address sd, Address y) {

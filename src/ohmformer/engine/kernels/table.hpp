@@ -118,6 +118,9 @@ struct Kernels {
   int64_t (*hits)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, uint64_t below,
                   int64_t* found, int64_t room);
   int64_t (*wrong_outputs)(const ErrorJob& job, WrongOutput* found, int64_t room);
+  void (*row_variance)(const int8_t* codes, int64_t rows, int64_t inner, const double* power, int64_t digits,
+                       const double* closed, int64_t planes, const int64_t* bounds, int64_t groups,
+                       const double* weights, const double* variance, double width, double* found, int threads);
   void (*deviates)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t columns,
                    const float* table, const float* sd, float* y);
   int64_t (*serial_packed_bytes)(const SerialPlan& plan, int64_t columns);
