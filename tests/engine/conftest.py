@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from ohmformer.engine import Draw, native
 from ohmformer.specs import NumeralSpec, TileSpec, preset
+
+INSTRUCTION_SETS: list[str] = [] if native._native is None else native._native.names()
+
+
+def at(rows: int, seed: int = 1, stream: int = 5, first: int = 0) -> Draw:
+    """Noise for ``rows`` rows whose keys are ``first``, ``first + 1``, ..."""
+    return Draw(seed=seed, stream=stream, keys=torch.arange(first, first + rows))
 
 
 @pytest.fixture
