@@ -104,7 +104,7 @@ def floating_product(
     draw: Draw,
     block_conversions: int,
 ) -> Tensor:
-    """[row, column], float64: for every tile; noise is ``deviates``, mismatch has the variance of its conversion."""
+    """[row, column], float64: for every tile; ``deviates`` as noise, mismatch with its own variance."""
     planes, _ = resident_planes(resident.to(torch.int64), resident_bits, tile)
     columns = resident.shape[1]
     weights = torch.tensor(plane_weights(tile, resident_bits), dtype=torch.float64)

@@ -43,13 +43,14 @@ def points() -> Tensor:
 def deviate_law() -> Tensor:
     """[65536], int64: the deviates of all pairs of bytes, each equally likely.
 
-    Symmetric and never 0 (a low point is odd, a high one even, and the byte weights share no divisor), so that
-    a sum between two codes goes either way equally often. Against a normal of its variance: 4th moment -0.44 %, 6th -2.4 %, 8th
-    -6.6 %, Kolmogorov distance 1.15e-3, largest deviate 4.22 standard deviations.
+    Symmetric and never 0 (a low point is odd, a high one even, the byte weights share no divisor), so that a
+    sum between two codes goes either way equally often. Against a normal of its variance: 4th moment
+    -0.44 %, 6th -2.4 %, 8th -6.6 %, Kolmogorov distance 1.15e-3, largest deviate 4.22 standard deviations.
     """
     low, high = points().long()
     byte = (low[None, :] + high[:, None]).flatten()
-    return (BYTE_WEIGHTS[0] * byte[None, :] + BYTE_WEIGHTS[1] * byte[:, None]).flatten()
+    law: Tensor = BYTE_WEIGHTS[0] * byte[None, :] + BYTE_WEIGHTS[1] * byte[:, None]
+    return law.flatten()
 
 
 @cache
@@ -66,8 +67,8 @@ class ConversionPlan:
     v = v + floor(z·factor / 2^(16 + noise_shift)),  factor = round(sd·per_sd)
     code = clip(rounding(v / (step·2^fraction)))
 
-    s is the sum of a group, z a deviate of ``deviate_law``. Rounding to nearest of v + 1/2 has no ties: with
-    noise 1/2 makes the floor of a symmetric deviate symmetric again; without noise ties follow the tile's rule.
+    s is the sum of a group, z a deviate of ``deviate_law``. With noise, ties round up: that makes the floor
+    of a symmetric deviate symmetric again. Without noise ties follow the tile's rule.
     The range is chosen so that 16 bits never change a code (``_range``).
 
     noise: ``none``; ``dense``, a deviate for every conversion; ``sparse``, wrong conversions one by one
@@ -165,7 +166,7 @@ def _powers(tile: TileSpec) -> Tensor:
 
 
 def _span(highest_digit: int, radix: int, width: int) -> int:
-    return highest_digit * (radix**width - 1) // (radix - 1)
+    return int(highest_digit * (radix**width - 1) // (radix - 1))
 
 
 def _runs(weights: tuple[int, ...], largest: int) -> tuple[list[int], list[int]] | None:
@@ -204,8 +205,8 @@ def _range(tile: TileSpec, max_sum: int, pairs: int, worst_sd: float, dense: boo
 
     A level that is cut at ±32767 must convert to the same code as the level itself. Either nothing is cut
     (largest sum plus largest deviate below 32767), or only what clips anyway: the outermost code starts
-    below 32767, by the largest deviate if the sum itself can be cut. Several 8-bit partial sums are added with
-    saturation, so that with them the sum itself must not be cut.
+    below 32767, by the largest deviate if the sum itself can be cut. Several 8-bit partial sums are added
+    with saturation, so that then the sum itself must not be cut.
     """
     adc = tile.adc
     reach_of_z = float(deviate_law().max()) / deviate_sd() * worst_sd if dense else 0.0
@@ -290,9 +291,7 @@ def conversion_plan(
     if level is None:
         return None
     runs = _runs(weights, level.largest_code)
-    largest_output = (
-        len(groups) * sum(radix_powers) * sum(map(abs, weights)) * adc.step * level.largest_code
-    )
+    largest_output = len(groups) * sum(radix_powers) * sum(map(abs, weights)) * adc.step * level.largest_code
     if runs is None or largest_output >= INT31:
         return None
     noise_shift, per_sd = 0, 0.0
@@ -347,10 +346,10 @@ def conversion_plan(
 
 
 def _noise_mode(tile: TileSpec, worst_sd: float) -> str:
-    """``sparse`` where every whole sum lies at least 1/2 from any bound between codes, which is seldom crossed.
+    """``sparse`` where whole sums lie at least 1/2 from any bound between codes and seldom cross it.
 
-    That holds for rounding to nearest with an odd step and without wires. A sum is crossed over with a chance of at most
-    2Q(1/2 / sd), and mostly much less for steps above 1.
+    That holds for rounding to nearest with an odd step and without wires. A sum crosses a bound with a chance
+    of at most 2Q(1/2 / sd), and mostly much less for steps above 1.
     """
     odd = tile.adc.step % 2 == 1 and tile.adc.rounding != "floor"
     chance = math.erfc(0.5 / worst_sd / math.sqrt(2))
@@ -366,7 +365,7 @@ def _resident_range(tile: TileSpec, bits: int) -> Tensor:
 
 
 def _closed(numbers: Tensor, tile: TileSpec, bits: int) -> Tensor:
-    """Bit map of the closed switches of each number, int64: bit plane, or 2·plane and the next for +1 and -1."""
+    """Bit map of closed switches of each number, int64: bit plane, or 2·plane and the next for +1 and -1."""
     planes, _ = resident_planes(numbers.unsqueeze(0), bits, tile)
     states = planes.squeeze(1).long()  # [plane, number]
     if tile.resident_code == "digits":
@@ -390,7 +389,7 @@ def wire_shares(tile: TileSpec, columns: int, bits: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def wire_factors(tile: TileSpec, columns: int, bits: int) -> Tensor:
-    """``wire_shares`` times 2^15, the mean of a pair's two bitlines, columns filled up, [plane, column], int16."""
+    """``wire_shares`` times 2^15, the mean of a pair's bitlines; columns filled up, int16."""
     share = wire_shares(tile, columns, bits).mean(1)
     factors = torch.zeros(share.shape[0], -(-columns // WIDTH) * WIDTH, dtype=torch.int16)
     factors[:, :columns] = (share * 2**15).round().clamp_(max=INT16).to(torch.int16)

@@ -84,7 +84,6 @@ def _draw_of(generator: torch.Generator, rows: int) -> Draw:
     return Draw(seed=seed, stream=0, keys=torch.arange(rows))
 
 
-
 def _entry(
     streamed: Tensor,
     resident: Tensor | PackedSwitches,
@@ -111,9 +110,7 @@ def _entry(
     if found is not None:
         return found
     numbers = switches.numbers()
-    return whole_product(
-        plan, streamed, numbers, keep, draw, events, BLOCK_CONVERSIONS, tile, resident_bits
-    )
+    return whole_product(plan, streamed, numbers, keep, draw, events, BLOCK_CONVERSIONS, tile, resident_bits)
 
 
 __all__ = ["PackedSwitches", "digit_serial_product", "pack_switches"]

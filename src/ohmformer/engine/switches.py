@@ -15,6 +15,8 @@ from ohmformer.engine.randomness import MASK64, Draw
 from ohmformer.numerals import NumeralError
 from ohmformer.specs import TileSpec
 
+_native: Any = getattr(native, "_native")  # noqa: B009 - None where installed without a compiler
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PackedSwitches:
@@ -51,7 +53,7 @@ class PackedSwitches:
 
 @cache
 def _calls(name: str) -> Any:
-    return native._native.Kernels(name)
+    return _native.Kernels(name)
 
 
 def _kernels() -> Any:
@@ -77,7 +79,7 @@ def _description(plan: ConversionPlan) -> Any:
             plan.digit_weight,
             plan.power,
         )
-        described = native._native.SerialPlan(*(tensor.data_ptr() for tensor in tensors))
+        described = _native.SerialPlan(*(tensor.data_ptr() for tensor in tensors))
         _described[plan] = (described, tensors)
     return _described[plan][0]
 

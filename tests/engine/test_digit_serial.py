@@ -1,0 +1,291 @@
+"""Every conversion computed: exact without noise, the stated laws with it, and the same on every path."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from ohmformer.crossbars import compute
+from ohmformer.engine.conversion_blocks import dense_deviates
+from ohmformer.engine.conversion_plan import conversion_plan, deviate_law, deviate_sd
+from ohmformer.engine.digit_serial import digit_serial_product, pack_switches
+from ohmformer.engine.native import VARIABLE, _native
+from ohmformer.engine.randomness import Draw
+from ohmformer.engine.wrong_conversions import draw_events
+from ohmformer.numerals import NumeralError
+from ohmformer.specs import TileSpec
+
+PATHS = [*(_native.names() if _native is not None else []), "torch"]
+DENSE = {"environment_noise": 0.4, "adc_noise": 0.1, "mismatch": 0.02}
+SPARSE = {"environment_noise": 0.1, "adc_noise": 0.09, "mismatch": 0.002}
+
+
+def draw(rows: int, seed: int = 1, first: int = 0) -> Draw:
+    return Draw(seed=seed, stream=3, keys=torch.arange(first, first + rows))
+
+
+def wired(tile: TileSpec, ohm: float) -> TileSpec:
+    return replace(tile, resistor=replace(tile.resistor, wire_resistance_ohm=ohm))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("resident_code", ["bits", "digits"])
+@pytest.mark.parametrize(
+    ("radix", "polarity"), [(7, "shared"), (15, "shared"), (27, "per_resistor"), (65, "shared")]
+)
+@pytest.mark.parametrize(
+    "adc",
+    [
+        {"adc_bits": 7},
+        {"adc_bits": 2, "step": 7},
+        {"adc_bits": 4, "step": 2},
+        {"adc_bits": 3, "step": 6, "rounding": "half_up"},
+        {"adc_bits": 8, "step": 2, "rounding": "floor"},
+        {"adc_bits": 5, "step": 3, "rounding": "floor", "active_wordlines": 24},
+        {"adc_bits": 16, "step": 1000},
+    ],
+    ids=str,
+)
+def test_without_noise_every_code_is_the_reference(
+    make_tile, codes, monkeypatch, path, resident_code, radix, polarity, adc
+):
+    monkeypatch.setenv(VARIABLE, path)
+    tile = make_tile(radix, polarity, resident_code=resident_code, **adc)
+    streamed, resident = codes(7, 140), codes(140, 5, seed=1)
+    wanted = compute(streamed.long(), resident.long(), tile, 8, 8).values
+    found = digit_serial_product(streamed, resident, tile, 8, 8, draw(7))
+    assert torch.equal(found.long(), wanted)
+    assert (conversion_plan(tile, 8, 8, 140) is None) == (radix == 65)
+
+
+@pytest.mark.parametrize("resident_code", ["bits", "digits"])
+@pytest.mark.parametrize("noise", [DENSE, SPARSE], ids=["dense", "sparse"])
+@pytest.mark.parametrize(
+    "adc",
+    [
+        {"adc_bits": 7},
+        {"adc_bits": 8},
+        {"adc_bits": 6, "step": 2},
+        {"adc_bits": 5, "step": 3},
+        {"adc_bits": 4, "step": 6, "rounding": "floor"},
+        {"adc_bits": 6, "radix": 15},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("ohm", [0.0, 2.0])
+def test_all_paths_give_the_same_noisy_numbers(make_tile, codes, monkeypatch, resident_code, noise, adc, ohm):
+    tile = wired(make_tile(resident_code=resident_code, **adc, **noise), ohm)
+    streamed, resident = codes(5, 140), codes(140, 70, seed=1)
+    found = []
+    for path in PATHS:
+        monkeypatch.setenv(VARIABLE, path)
+        found.append(digit_serial_product(streamed, resident, tile, 8, 8, draw(5)))
+    assert all(torch.equal(one, found[0]) for one in found)
+    quiet = make_tile(resident_code=resident_code, **adc)
+    assert not torch.equal(found[0].long(), compute(streamed.long(), resident.long(), quiet, 8, 8).values)
+
+
+@pytest.mark.parametrize("noise", [DENSE, SPARSE, {"environment_noise": 0.4, "radix": 65}], ids=str)
+def test_a_row_depends_on_its_key_alone(make_tile, codes, monkeypatch, noise):
+    """Not on the rows beside it, the blocks of the loops, the number of threads or the packing."""
+    tile = make_tile(adc_bits=6, **noise)
+    streamed, resident = codes(67, 140), codes(140, 90, seed=1)
+    whole = digit_serial_product(streamed, resident, tile, 8, 8, draw(67))
+    order = torch.randperm(67, generator=torch.Generator().manual_seed(0))[:20]
+    part = digit_serial_product(streamed[order], resident, tile, 8, 8, replace(draw(67), keys=order))
+    assert torch.equal(part, whole[order])
+    stored = pack_switches(resident.T.to(torch.int8), tile, 8)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(digit_serial_product(streamed, stored, tile, 8, 8, draw(67)), whole)
+    finally:
+        torch.set_num_threads(threads)
+    monkeypatch.setattr("ohmformer.engine.digit_serial.BLOCK_CONVERSIONS", 1)
+    monkeypatch.setenv(VARIABLE, "torch")
+    assert torch.equal(digit_serial_product(streamed[:9], resident, tile, 8, 8, draw(9)), whole[:9])
+    assert not torch.equal(digit_serial_product(streamed[:9], resident, tile, 8, 8, draw(9, 2)), whole[:9])
+
+
+@pytest.mark.parametrize("resident_code", ["bits", "digits"])
+@pytest.mark.parametrize("radix", [3, 7, 15])
+def test_packed_switches_hold_the_numbers(make_tile, codes, resident_code, radix):
+    tile = make_tile(radix, resident_code=resident_code)
+    resident = codes(150, 70)
+    stored = pack_switches(resident.T.to(torch.int8), tile, 8)
+    assert torch.equal(stored.numbers().float(), resident)
+    assert stored.nbytes > 0
+
+
+def test_the_law_of_a_deviate_is_the_stated_one():
+    """Enumerated; it is discrete: the distance to the normal is looked for on either side of a point."""
+    law = deviate_law().double().sort().values / deviate_sd()
+    assert torch.equal(law, -law.flip(0))
+    assert float(law.abs().min()) > 0
+    normal = torch.special.ndtr(law)
+    share = torch.arange(len(law), dtype=torch.float64) / len(law)
+    points, first = torch.unique(law, return_inverse=True)
+    counts = torch.bincount(first).double().cumsum(0) / len(law)
+    exact = torch.special.ndtr(points)
+    before = torch.cat((torch.zeros(1, dtype=torch.float64), counts[:-1]))
+    distance = torch.maximum((counts - exact).abs(), (before - exact).abs()).max()
+    assert 1.1e-3 < float(distance) < 1.2e-3
+    assert float((share - normal).abs().max()) <= float(distance)
+    for power, moment, off in ((4, 3, -0.0044), (6, 15, -0.0242), (8, 105, -0.0658)):
+        assert float(law.pow(power).mean()) / moment - 1 == pytest.approx(off, abs=1e-4)
+    assert float(law.max()) == pytest.approx(4.218, abs=1e-3)
+
+
+def test_deviates_come_with_that_law_and_are_independent():
+    """Mean, variance, fourth moment and correlations of neighbours within 4.5 standard errors."""
+    z = dense_deviates(draw(400), 5, 8, 64).double() / deviate_sd()  # [row, plane, column]
+    count = z.numel()
+    law = deviate_law().double() / deviate_sd()
+    for power in (1, 2, 4):
+        mean, variance = float(law.pow(power).mean()), float(law.pow(power).var())
+        assert abs(float(z.pow(power).mean()) - mean) < 4.5 * (variance / count) ** 0.5
+    for axis in range(3):
+        here, there = z.narrow(axis, 1, z.shape[axis] - 1), z.narrow(axis, 0, z.shape[axis] - 1)
+        assert abs(float((here * there).mean())) < 4.5 / here.numel() ** 0.5
+    assert not torch.equal(z, dense_deviates(draw(400), 13, 8, 64).double() / deviate_sd())
+
+
+def one_conversion(tile: TileSpec, total: int, rows: int) -> Tensor:
+    """Codes of ``rows`` conversions of the whole sum ``total``, times the step: digits 3, switches 1."""
+    elements = torch.zeros(1, 64)
+    elements[0, : total // 3] = 3.0
+    if total % 3:
+        elements[0, 63] = float(total % 3)
+    resident = torch.zeros(64, 1)
+    resident[:] = 1.0
+    # 2-bit operands: one digit; of the two planes only the lower is closed, the upper converts 0
+    streamed = elements.expand(rows, -1).contiguous()
+    return digit_serial_product(streamed, resident, tile, 3, 2, draw(rows, seed=7)).double()
+
+
+@pytest.mark.parametrize(("total", "step"), [(10, 1), (11, 2), (10, 2), (23, 3)])
+@pytest.mark.parametrize("sd", [0.3, 0.7])
+def test_a_dense_conversion_has_the_law_of_its_noise(make_tile, total, step, sd):
+    """P(code) by the normal distribution, within 5 standard errors and the distance of the laws (2 x 1.2e-3).
+
+    The code of the upper plane (sum 0) has weight -2: it is odd about 0 and only widens the law; therefore
+    the two are told apart by comparing the law of lower - 2 upper, computed from both exact laws.
+    """
+    rows = 40000
+    tile = make_tile(adc_bits=8, step=step, environment_noise=sd)
+    found = (one_conversion(tile, total, rows) / step).flatten().round().long()
+
+    def law(centre: float) -> dict[int, float]:
+        scale = sd / step
+        bound = range(int(centre) - 6, int(centre) + 8)
+
+        def below(x: float) -> float:
+            return 0.5 * math.erfc(-(x - centre) / scale / math.sqrt(2))
+
+        return {code: below(code + 0.5) - below(code - 0.5) for code in bound}
+
+    wanted: dict[int, float] = {}
+    for low, p in law(total / step).items():
+        for high, q in law(0.0).items():
+            wanted[low - 2 * high] = wanted.get(low - 2 * high, 0.0) + p * q
+    for value, probability in wanted.items():
+        if probability > 1e-3:
+            share = float((found == value).double().mean())
+            error = (probability * (1 - probability) / rows) ** 0.5
+            assert abs(share - probability) < 5 * error + 2.4e-3
+
+
+def test_sparse_wrong_conversions_come_at_their_rate(make_tile, codes):
+    """A Poisson number, within 4.5 standard deviations; each changes its output."""
+    tile = make_tile(adc_bits=8, environment_noise=0.14)  # P = 2Q(0.5/0.14) = 3.55e-4
+    plan = conversion_plan(tile, 8, 8, 64)
+    assert plan is not None
+    assert plan.noise == "sparse"
+    rows, columns = 100, 32
+    streamed, resident = codes(rows, 64), codes(64, columns, seed=1)
+    row, place, z = draw_events(plan, columns, draw(rows).sub(1))
+    chance = math.erfc(0.5 / 0.14 / math.sqrt(2))
+    expected = rows * columns * 24 * chance
+    assert abs(len(row) - expected) < 4.5 * expected**0.5
+    assert float(z.abs().min()) * 0.14 >= 0.5 * (1 - 1e-12)
+    assert abs(int((z > 0).sum()) - len(z) / 2) < 4.5 * (len(z) / 4) ** 0.5
+    assert len(torch.unique(row * 10**9 + place)) == len(row)
+    exact = streamed.long() @ resident.long()
+    found = digit_serial_product(streamed, resident, tile, 8, 8, draw(rows)).long()
+    # lossless converters: the outputs that differ are those with an event
+    changed = torch.zeros_like(exact)
+    changed[row, place % columns] = 1
+    assert torch.equal((found != exact).long(), changed)
+
+
+def test_sparse_noise_has_its_variance(make_tile, codes):
+    """P·Σ(radix^i·c_j)², within 5 standard errors of so many rare errors."""
+    streamed, resident = codes(1, 64).expand(3000, -1).contiguous(), codes(64, 32, seed=1)
+    sparse = make_tile(adc_bits=8, environment_noise=0.14)
+    exact = streamed[:1].long() @ resident.long()
+    spread = digit_serial_product(streamed, resident, sparse, 8, 8, draw(3000)).long() - exact
+    chance = math.erfc(0.5 / 0.14 / math.sqrt(2))
+    weights = torch.tensor([7.0**i * 2.0**j for i in range(3) for j in range(8)], dtype=torch.float64)
+    variance = chance * float(weights.square().sum())
+    fourth = chance * float(weights.pow(4).sum()) / spread.numel()  # of rare independent errors
+    assert abs(float(spread.double().square().mean()) - variance) < 5 * fourth**0.5
+
+
+def test_mean_mismatch_is_close_to_that_of_each_column(make_tile, codes):
+    """The share of a group's branches that a column switches on scatters by 1/sqrt(elements·P(on)).
+
+    Of random bits on 64 elements a column closes 32 +- 4 switches, so that sd² of a conversion is off by
+    12.5 %, and with the unequal digits sqrt(E[p²])/E[p] more; below 20 % here.
+    """
+    tile = make_tile(adc_bits=7, mismatch=0.05)
+    plan = conversion_plan(tile, 8, 8, 64)
+    assert plan is not None
+    digits = plan.digits_of[codes(8, 64).long() - plan.lowest][..., 0].long()
+    power = plan.power[digits + plan.max_digit].double()
+    closed = ((codes(64, 200, seed=1).long() & 255)[None] >> torch.arange(8)[:, None, None] & 1).double()
+    exact = torch.einsum("mk,jkn->mjn", power, closed)
+    mean = exact.mean(-1, keepdim=True)
+    assert 0.08 < float(((exact - mean) / mean).square().mean().sqrt()) < 0.2
+
+
+@pytest.mark.parametrize("resident_code", ["bits", "digits"])
+def test_wires_take_what_the_reference_takes(make_tile, codes, resident_code):
+    """In 1/128 of a code and with the mean share of a pair: few codes differ, and by one, so that the outputs
+    differ by much less than what the wires take."""
+    tile = wired(make_tile(adc_bits=7, resident_code=resident_code), 3.0)
+    streamed, resident = codes(20, 128), codes(128, 12, seed=1)
+    reference = compute(streamed.long(), resident.long(), tile, 8, 8).values
+    found = digit_serial_product(streamed, resident, tile, 8, 8, draw(20)).long()
+    without = compute(streamed.long(), resident.long(), wired(tile, 0.0), 8, 8).values
+    lost = (without - reference).double().square().mean().sqrt()
+    assert float((found - reference).double().square().mean().sqrt()) < 0.25 * float(lost)
+
+
+def test_a_nonlinear_converter_equals_the_reference(make_tile, codes):
+    tile = make_tile(adc_bits=7)
+    tile = replace(tile, adc=replace(tile.adc, nonlinearity=1.5))
+    streamed, resident = codes(5, 140), codes(140, 6, seed=1)
+    reference = compute(streamed.long(), resident.long(), tile, 8, 8).values
+    assert torch.equal(digit_serial_product(streamed, resident, tile, 8, 8, draw(5)).long(), reference)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_digits_cannot_hold_is_refused(make_tile, codes, monkeypatch, path):
+    monkeypatch.setenv(VARIABLE, path)
+    tile = make_tile(adc_bits=7)
+    streamed, resident = codes(3, 20), codes(20, 4)
+    for wrong in (float("nan"), 1e9, -200.0):
+        bad = streamed.clone()
+        bad[1, 2] = wrong
+        with pytest.raises(NumeralError, match="streamed"):
+            digit_serial_product(bad, resident, tile, 8, 8, draw(3))
+    bad = resident.clone()
+    bad[1, 2] = 128.0
+    with pytest.raises(NumeralError):
+        digit_serial_product(streamed, bad, tile, 8, 8, draw(3))
+    with pytest.raises(ValueError, match="keys"):
+        digit_serial_product(streamed, resident, tile, 8, 8, draw(4))
