@@ -75,7 +75,8 @@ def digit_serial_product(
         for part, own, key in zip(left, entries, keys, strict=True)
     ]
     result = parts[0] if len(parts) == 1 else torch.stack(parts)
-    fits = bool(result.abs().amax() < EXACT_FLOAT32)
+    lowest, highest = torch.aminmax(result)
+    fits = max(-int(lowest), int(highest)) < EXACT_FLOAT32
     return result.to(torch.float32 if fits else torch.float64).reshape(*batch, rows, columns)
 
 
@@ -104,11 +105,11 @@ def _entry(
     keep = wire_factors(tile, columns, resident_bits) if wired else None
     events = draw_events(plan, columns, draw.sub(EVENTS)) if plan.noise == "sparse" else None
     switches = resident if isinstance(resident, PackedSwitches) else pack(resident, tile, resident_bits)
-    if not bool((streamed.amin() >= plan.lowest) & (streamed.amax() <= plan.highest)):
-        refuse("streamed", streamed, plan.lowest, plan.highest)
     found = native_product(plan, streamed, switches, keep, draw, events)
     if found is not None:
         return found
+    if not bool((streamed.amin() >= plan.lowest) & (streamed.amax() <= plan.highest)):
+        refuse("streamed", streamed, plan.lowest, plan.highest)
     numbers = switches.numbers()
     return whole_product(plan, streamed, numbers, keep, draw, events, BLOCK_CONVERSIONS, tile, resident_bits)
 

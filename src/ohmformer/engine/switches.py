@@ -170,7 +170,7 @@ def native_product(
     listed = None
     if events is not None and len(events[0]):
         listed = torch.stack((events[0], events[1], events[2].view(torch.int64)), 1).contiguous()
-    calls.serial_product(
+    inside = calls.serial_product(
         _description(plan),
         x.data_ptr(),
         rows,
@@ -194,6 +194,8 @@ def native_product(
         y.data_ptr(),
         native.threads(),
     )
+    if not inside:
+        refuse("streamed", streamed, plan.lowest, plan.highest)
     return y
 
 
