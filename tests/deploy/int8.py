@@ -113,7 +113,9 @@ class Reference:
         frequencies = 1.0 / (base ** (torch.arange(0, width, 2, dtype=torch.int64).float() / width))
         angles = torch.arange(tokens).float()[:, None] * frequencies
         angles = torch.cat([angles, angles], dim=-1)
-        cos, sin = vector(angles.cos()), vector(angles.sin())
+        cos, sin = (
+            (table / (1 / 32767)).round() * (1 / 32767) for table in (angles.cos(), angles.sin())
+        )  # <= 1
         lowest = torch.finfo(torch.float32).min
         mask = torch.full((tokens, tokens), lowest).triu(1)
         x = table(model.model.embed_tokens.weight, ids)

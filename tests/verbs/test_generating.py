@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
+from transformers import T5Config, T5ForConditionalGeneration
 
 from ohmformer.deploy import deploy
 from ohmformer.verbs import FP32, Setup, generate
@@ -53,3 +55,33 @@ def test_progress_counts_tokens(decoder):
     generate(decoder, PROMPTS[:1], [FP32], max_new_tokens=4, progress=lambda *step: seen.append(step))
     assert seen == [("fp32", done, 4) for done in (1, 2, 3, 4)]
     assert dataclasses.is_dataclass(generate(decoder, PROMPTS[:1], [FP32], max_new_tokens=1).texts[0])
+
+
+def test_an_encoder_decoder_is_loaded_as_one(decoder, perfect, tmp_path):
+    """A folder of a T5 with the llama's tokenizer: what the models answer, without its first token."""
+    torch.manual_seed(2)
+    tokenizer = load_model(decoder, task="causal").tokenizer
+    config = T5Config(
+        vocab_size=25,
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=1,
+        num_heads=2,
+        eos_token_id=None,
+        decoder_start_token_id=0,
+        initializer_factor=3.0,
+    )
+    folder = tmp_path / "t5"
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    setups = [FP32, Setup(label="ideal", chip=perfect)]
+    found = generate(str(folder), PROMPTS, setups, max_new_tokens=4)
+    loaded = load_model(str(folder), task="seq2seq")
+    assert type(loaded.model) is T5ForConditionalGeneration
+    for start, running in ((0, loaded.model), (2, deploy(loaded.model, perfect))):
+        for text, prompt in zip(found.texts[start : start + 2], PROMPTS, strict=True):
+            ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+            output = running.generate(ids, max_new_tokens=4, do_sample=False, num_beams=1)
+            assert text.text == tokenizer.decode(output[0, 1:], skip_special_tokens=True)
+    assert any(text.text for text in found.texts)

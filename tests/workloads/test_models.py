@@ -134,7 +134,7 @@ def test_code_in_a_checkpoint_is_never_run(
     [
         ({"model_type": "nonsense"}, "model type 'nonsense'"),
         ({"model_type": None}, "names no model_type"),
-        ({"model_type": "t5", "is_encoder_decoder": True}, "encoder-decoder"),
+        ({"model_type": "t5", "is_encoder_decoder": True}, "holds an encoder-decoder model"),
         ({"quantization_config": {"quant_method": "gptq"}}, "already quantised (gptq)"),
         ({"hidden_size": 17}, "cannot be loaded"),
         ({"intermediate_size": 48}, "intermediate.dense"),
@@ -162,7 +162,12 @@ def test_a_missing_tensor_is_named(make_folder: MakeFolder) -> None:
         ("bert", "classifier", "no trained classifier head"),
         ("bert", "masked", "no trained masked-token head"),
         ("llama", "masked", "'llama' cannot serve as masked"),
-        ("bert", "translator", "must be one of encoder, classifier, causal, masked; got 'translator'"),
+        ("bert", "seq2seq", "holds no encoder-decoder model: it cannot serve as seq2seq"),
+        (
+            "bert",
+            "translator",
+            "must be one of encoder, classifier, causal, masked, seq2seq; got 'translator'",
+        ),
     ],
 )
 def test_a_task_the_checkpoint_was_not_trained_for_is_refused(

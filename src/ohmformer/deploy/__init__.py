@@ -7,15 +7,21 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from ohmformer.deploy.calibration import Calibration
 from ohmformer.deploy.coverage import CoverageRow
 from ohmformer.deploy.deploying import deploy
+from ohmformer.deploy.precision_deploying import calibrate
+from ohmformer.deploy.precision_rounding import compensate
 from ohmformer.deploy.snapshot import load_deployed, save_deployed
 from ohmformer.deploy.state import OnChip, on_chip
 from ohmformer.deploy.tracing import max_tokens, shape_model, trace
 
 __all__ = [
+    "Calibration",
     "CoverageRow",
     "OnChip",
+    "calibrate",
+    "compensate",
     "deploy",
     "load_deployed",
     "max_tokens",

@@ -13,10 +13,12 @@ from transformers import Cache, PreTrainedModel
 
 from ohmformer.deploy.cache import wrap_cached
 from ohmformer.deploy.cache_rows import CacheHome
+from ohmformer.deploy.calibration import Calibration
 from ohmformer.deploy.constants import floats_in, is_constant, mark_constant
 from ohmformer.deploy.coverage import Coverage, CoverageRow
 from ohmformer.deploy.interception import ChipAudit, ChipMode
 from ohmformer.deploy.norms import RmsNormForm, is_rotary_table, rms_norm_form
+from ohmformer.deploy.precision_runtime import PreciseRuntime
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.state import ATTRIBUTE, OnChip
 from ohmformer.deploy.storage import check_parameters, store_parameters
@@ -35,6 +37,7 @@ def deploy(
     *,
     mode: Mode | None = None,
     engine: ProductEngine | None = None,
+    calibration: Calibration | None = None,
     allow: Collection[str] = (),
     check: bool = True,
 ) -> Model:
@@ -46,6 +49,7 @@ def deploy(
     mode:   how products are simulated: ``collapsed``, ``digit-serial`` or ``statistical``; None takes what
             the physics of the chip allows without an approximation
     engine: computes the products instead of the fast engine (``mode`` is then its own affair)
+    calibration: ranges of activations found beforehand (``calibrate``); None finds scales on the fly
     allow:  names of torch operations without a place on the chip that may stay on the host
     check:  run the model once on a short input, collect the coverage table, refuse what is unknown
 
@@ -67,13 +71,24 @@ def deploy(
         if isinstance(module, torch.jit.ScriptModule):
             raise UserError(f"The module {name or 'given'} is compiled: its operations cannot be seen.")
     allow = (allow,) if isinstance(allow, str) else tuple(allow)
+    engine = engine or FastEngine(chip.tile, mode)
+    if chip.precision.outliers or calibration is not None:
+        runtime: Runtime = PreciseRuntime(
+            chip, engine, seed, outliers=chip.precision.outliers, calibration=calibration
+        )
+    else:
+        runtime = Runtime(chip, engine, seed)
+    return put_on_chip(model, runtime, allow, check)
+
+
+def put_on_chip(model: Model, runtime: Runtime, allow: Collection[str], check: bool) -> Model:
+    """Copy ``model``, store its parameters for ``runtime``, and install the copy."""
     check_parameters(model)
     deployed = _copied(model).eval()
     if isinstance(deployed, PreTrainedModel):
         deployed.set_attn_implementation("eager")
         deployed.set_experts_implementation("eager")
-    runtime = Runtime(chip, engine or FastEngine(chip.tile, mode), seed)
-    runtime.parameters = store_parameters(deployed, chip, seed)
+    runtime.parameters = store_parameters(deployed, runtime.chip, runtime.seed)
     return install(deployed.float(), runtime, allow, check)
 
 
@@ -182,9 +197,11 @@ def _wrap_rotary(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
         if not all(is_constant(part) for part in floats_in(made, [])):
             return made
         with mode.region():
+            # a cosine or sine is at most 1, times the factor of the longer contexts
+            largest = float(getattr(module, "attention_scaling", 1.0))
             if isinstance(made, tuple):
-                return mark_constant(tuple(runtime.table(part) for part in made))
-            return mark_constant(runtime.table(made))
+                return mark_constant(tuple(runtime.table(part, largest) for part in made))
+            return mark_constant(runtime.table(made, largest))
 
     module.forward = forward
 

@@ -7,13 +7,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from ohmformer.deploy.calibration import Calibration, Observation, batches_of
-from ohmformer.deploy.deploying import _copied, install
+from ohmformer.deploy.deploying import put_on_chip
 from ohmformer.deploy.precision_runtime import PreciseRuntime
-from ohmformer.deploy.runtime import Runtime
-from ohmformer.deploy.storage import check_parameters, store_parameters
 from ohmformer.engine import FastEngine, ProductEngine
 from ohmformer.specs import ChipSpec, ideal
 
@@ -38,7 +35,7 @@ def deploy_precisely(
     runtime = PreciseRuntime(
         chip, engine or FastEngine(chip.tile), seed, outliers=outliers, calibration=calibration
     )
-    return _put(model, runtime, allow, check)
+    return put_on_chip(model, runtime, allow, check)
 
 
 def calibrate(
@@ -61,20 +58,10 @@ def calibrate(
     quiet = ideal(chip)
     observation = Observation(quantile)
     runtime = PreciseRuntime(quiet, FastEngine(quiet.tile), 0, observation=observation)
-    deployed = _put(model, runtime, allow, False)
+    deployed = put_on_chip(model, runtime, allow, False)
     count = 0
     with torch.no_grad():
         for batch in batches_of(inputs):
             deployed(**batch)
             count += 1
     return observation.calibration(count)
-
-
-def _put(model: Model, runtime: Runtime, allow: Collection[str], check: bool) -> Model:
-    check_parameters(model)
-    deployed = _copied(model).eval()
-    if isinstance(deployed, PreTrainedModel):
-        deployed.set_attn_implementation("eager")
-        deployed.set_experts_implementation("eager")
-    runtime.parameters = store_parameters(deployed, runtime.chip, runtime.seed)
-    return install(deployed.float(), runtime, (allow,) if isinstance(allow, str) else tuple(allow), check)

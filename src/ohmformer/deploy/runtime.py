@@ -16,7 +16,13 @@ from ohmformer.engine import Draw, FusedOperations, Misreads, ProductEngine, Rea
 from ohmformer.errors import UserError
 from ohmformer.functions import LinearSubOps, evaluate, layer_norm, rms_norm, softmax
 from ohmformer.ir import DenseRead, FunctionCall, Product, Recorder, Resident, SubOp
-from ohmformer.numerals import quantise_per_row, quantise_per_tensor, symbols_per_value
+from ohmformer.numerals import (
+    max_code,
+    quantise_with_scale,
+    quantise_per_row,
+    quantise_per_tensor,
+    symbols_per_value,
+)
 from ohmformer.specs import ChipSpec
 
 BLOCK = "_ohmformer_block"  # attribute of a tensor that stands for one expert of a stored parameter
@@ -308,15 +314,15 @@ class Runtime:
         left, right = left.float().expand(*batch, rows, inner), right.float().expand(*batch, inner, columns)
         draw = self.draw("product of activations", (*batch, rows))
         factor = self._row_scales(right) if by_inner else None
-        y = self._fused.matmul(
+        made = self._fused.matmul(
             _four_axes(left),
             _four_axes(right.transpose(-1, -2)),
             None if factor is None else _three_axes(factor),
             draw,
         )
-        if y is None:
+        if made is None:
             return self._matmul_by_steps(left, right, factor, draw)
-        return y.reshape(*batch, rows, columns)
+        return made.reshape(*batch, rows, columns)
 
     def _row_scales(self, values: Tensor) -> Tensor:
         """[...] scale of each vector along the last axis, as numerals.quantise gives it."""
@@ -522,15 +528,19 @@ class Runtime:
             which, place = hit.nonzero(as_tuple=True)
             flat.index_put_((place, column[part][which]), found.delta[part][which].float(), accumulate=True)
 
-    def table(self, values: Tensor) -> Tensor:
-        """Constants prepared before the run and read from the dense crossbar, at ``vector_bits``."""
+    def table(self, values: Tensor, largest: float = 1.0) -> Tensor:
+        """Constants prepared before the run and read from the dense crossbar, at ``vector_bits``.
+
+        largest: of all values that the table can hold, so that one scale serves whatever part is read
+        """
         precision, dense = self.chip.precision, self.chip.dense
         cells = values.numel() * symbols_per_value(precision.vector_bits, dense.vector_bits_per_cell)
         self._read("rotary table", -(-cells // symbols_per_value(precision.weight_bits, dense.cell.bits)))
         if values.is_meta:
             return values
-        quantised = quantise_per_tensor(values.float(), self.chip.precision.vector_bits, dtype=torch.float32)
-        return quantised.codes * quantised.scale
+        bits = precision.vector_bits
+        scale = largest / max_code(bits)
+        return quantise_with_scale(values.float(), scale, bits, dtype=torch.float32).codes * scale
 
 
 def _four_axes(matrices: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
+from ohmformer.deploy.calibration import Calibration
 from ohmformer.deploy.deploying import install
+from ohmformer.deploy.precision_runtime import PreciseRuntime
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.state import on_chip
 from ohmformer.deploy.storage import (
@@ -31,6 +33,7 @@ from ohmformer.specs import ChipSpec, from_yaml, preset, to_yaml
 
 SCHEMA = 2
 CHIP_FILE, STATE_FILE, INDEX_FILE = "chip.yaml", "deployed.safetensors", "ohmformer.json"
+CALIBRATION_FILE = "calibration.json"
 
 
 def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -> Path:
@@ -71,6 +74,9 @@ def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -
         save_file(tensors, temporary / STATE_FILE)
         (temporary / CHIP_FILE).write_text(to_yaml(state.chip), encoding="utf-8")
         (temporary / INDEX_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        calibration = getattr(state.runtime, "calibration", None)
+        if calibration is not None:
+            calibration.save(temporary / CALIBRATION_FILE)
         model.config.save_pretrained(temporary)
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.save_pretrained(temporary)
@@ -126,7 +132,14 @@ def _restored(source: Path) -> PreTrainedModel:
     model: PreTrainedModel = kind(config).eval()
     if (source / GENERATION_CONFIG_NAME).exists():
         model.generation_config = GenerationConfig.from_pretrained(source, local_files_only=True)
-    runtime = Runtime(chip, FastEngine(chip.tile, description["mode"]), int(description["seed"]))
+    engine, seed = FastEngine(chip.tile, description["mode"]), int(description["seed"])
+    stored = source / CALIBRATION_FILE
+    calibration = Calibration.load(stored) if stored.exists() else None
+    runtime = Runtime(chip, engine, seed)
+    if chip.precision.outliers or calibration is not None:
+        runtime = PreciseRuntime(
+            chip, engine, seed, outliers=chip.precision.outliers, calibration=calibration
+        )
     for name, _, _, parameter in float_parameters(model):
         if name not in description["parameters"]:
             raise UserError(f"{source} lacks the weight {name}: it does not fit its own configuration.")

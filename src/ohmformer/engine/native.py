@@ -1,11 +1,13 @@
 """The C++ kernels: chosen once by instruction set, checked at load, absent without a compiler.
 
 ``kernels()`` gives them, or None. The environment variable OHMFORMER_KERNELS may name an instruction set
-(``avx512-vnni``, ``avx2``, ``portable``) or ``torch`` for none: results do not change, only the time.
+(``avx512-vnni``, ``avx2-vaes``, ``avx2``, ``portable``) or ``torch`` for none: results do not change, only the time.
 """
 
 from __future__ import annotations
 
+import importlib
+import math
 import os
 from functools import cache
 from typing import Any
@@ -18,9 +20,9 @@ from ohmformer.errors import UserError
 from ohmformer.functions import FunctionTable
 
 try:
-    from ohmformer.engine import _native
+    _native: Any = importlib.import_module("ohmformer.engine._native")
 except ImportError:  # installed without a compiler
-    _native = None  # type: ignore[assignment]
+    _native = None
 
 VARIABLE = "OHMFORMER_KERNELS"
 MISREAD_FIELDS, WRONG_FIELDS = 5, 3  # of struct Misread and struct WrongOutput in kernels/table.hpp
@@ -360,6 +362,77 @@ class Kernels:
             threads(),
         )
         return found
+
+    def reads(
+        self,
+        store: Any,
+        rates: Tensor,
+        draws: tuple[Draw, Draw],
+        counts: Tensor,
+        rows: Tensor | None,
+        wanted: Tensor | None,
+    ) -> Any:
+        """What ``ReadPlan`` draws of one ``StoredCells`` without protected words whose law has a table.
+
+        rates:  of hits by class; draws: of hits and of words, their keys the samples'
+        counts: [sample] hits, int64; rows: [row] or [sample, row] bool; wanted: [kept // 64] bool
+        returns: to be passed to ``wrong_numbers`` or ``wrong_of_linear``
+        """
+        kept, table, layout, inner = store.marginal, store.law.table, store.layout, store.inner
+        cells, meant = kept.cells.contiguous(), kept.symbols.contiguous()
+        conductance, sums = _ready(kept.conductance_S, torch.float32), store.rare_rates
+        limits = store.often_limits
+        job = _native.ReadJob(
+            cells.data_ptr(),
+            int(cells.dtype == torch.int64),
+            meant.data_ptr(),
+            conductance.data_ptr(),
+            store.bounds.data_ptr(),
+            len(rates),
+            sums.data_ptr(),
+            math.nextafter(float(sums[-1]), 0.0),
+            rates.data_ptr(),
+            limits.data_ptr(),
+            layout.values.data_ptr(),
+            layout.symbols,
+            store.cell.levels,
+            table.data_ptr(),
+            table.shape[1],
+            table.shape[1] / store.law.top_S,
+            inner,
+        )
+        hits, often = draws
+        keys, counts = _ready(hits.keys, torch.int64), _ready(counts, torch.int64)
+        rows = None if rows is None else rows.contiguous()
+        job.draw(
+            hits.seed & MASK64,
+            hits.stream & MASK64,
+            often.stream & MASK64,
+            keys.data_ptr(),
+            counts.data_ptr(),
+            len(keys),
+            0 if rows is None else rows.data_ptr(),
+            0 if rows is None or rows.ndim == 1 else rows.shape[1],
+            0 if wanted is None else wanted.data_ptr(),
+        )
+        return self._calls.reads(job)
+
+    def wrong_numbers(self, found: Any) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Sample, position (int64) and delta (int32) of what ``reads`` found; None if there is nothing."""
+        if found.count == 0:
+            return None
+        sample, position = (torch.empty(found.count, dtype=torch.int64) for _ in range(2))
+        delta = torch.empty(found.count, dtype=torch.int32)
+        found.columns(sample.data_ptr(), position.data_ptr(), delta.data_ptr())
+        return sample, position, delta
+
+    def wrong_of_linear(self, found: Any, inner: int, first: int, each: int) -> Tensor | None:
+        """The same as ``linear`` takes it: columns counted from row ``first``, ``each`` rows for a sample."""
+        if found.count == 0:
+            return None
+        made = torch.empty(found.count, MISREAD_FIELDS, dtype=torch.int32)
+        found.for_linear(made.data_ptr(), inner, first, each)
+        return made
 
     def any_hit(self, draw: Draw, below: int) -> bool:
         """Whether ``hits`` would find a row."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -123,7 +124,8 @@ class FastEngine:
         """See ``ProductEngine.product``; tensors on the meta device give the shape alone."""
         if streamed.is_meta or resident.is_meta:
             return torch.empty(product_shape(streamed, resident), device="meta")
-        return _PRODUCTS[self.runs](streamed, resident, self.tile, streamed_bits, resident_bits, draw)
+        run = _PRODUCTS[self.runs]
+        return run(streamed, resident, self.tile, streamed_bits, resident_bits, draw)
 
 
 def _digit_serial(
@@ -137,7 +139,7 @@ def _digit_serial(
     return digit_serial_product(streamed, resident, tile, a, b, draw)
 
 
-_PRODUCTS: dict[Mode, Any] = {
+_PRODUCTS: dict[Mode, Callable[..., Tensor]] = {
     "collapsed": collapsed_product,
     "digit-serial": _digit_serial,
     "statistical": statistical_product,

@@ -28,16 +28,22 @@ class PrecisionSpec:
     activation_bits:  streamed activations, and resident ones (one scale per output column)
     activation_scale: ``per_token`` (one scale per row, found on the fly) or ``per_tensor``
     vector_bits:      stored numbers that are no operand of a product: biases, norm weights, position tables
+    outliers:         largest elements of a streamed row that are sent in a pass of their own, with a scale of
+                      their own; 0: none. Needs ``per_token``.
     """
 
     weight_bits: int
     activation_bits: int
     activation_scale: ActivationScale
     vector_bits: int
+    outliers: int = 0
 
     def __post_init__(self) -> None:
         require_count(self, 2, 16, "weight_bits", "activation_bits", "vector_bits")
         require_choice(self, ("per_token", "per_tensor"), "activation_scale")
+        require_count(self, 0, 64, "outliers")
+        if self.outliers and self.activation_scale != "per_token":
+            refuse(self, "outliers", "they are split off rows that have scales of their own (per_token)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ SCHEMA = 2
 
 # version 1 knew none of these: what it described had them off
 _ADDED_AFTER_1: dict[str, Any] = {
+    "precision": {"outliers": 0},
     "dense": {"secded_data_bits": 0},
     "tile": {"resistor": {"wire_resistance_ohm": 0.0}, "adc": {"nonlinearity": 0.0}},
 }

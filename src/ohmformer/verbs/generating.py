@@ -1,4 +1,4 @@
-"""``generate``: text from a decoder on the chip, beside the fp32 model's."""
+"""``generate``: text from a decoder or an encoder-decoder on the chip, beside the fp32 model's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ohmformer.deploy import deploy, on_chip
 from ohmformer.verbs.evaluating import Setup
-from ohmformer.workloads import LoadedModel, generate_text, load_model
+from ohmformer.workloads import LoadedModel, generate_text, load_config, load_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +47,13 @@ def generate(
     allow: Sequence[str] = (),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> GenerationResult:
-    """Continue each prompt on each setup; the fp32 model where a setup has no chip."""
-    loaded = load_model(model, task="causal") if isinstance(model, str) else model
+    """Continue (or answer) each prompt on each setup; the fp32 model where a setup has no chip."""
+    loaded = model if isinstance(model, LoadedModel) else _load(model)
     texts: list[GeneratedText] = []
     for setup in setups:
         running, mode = loaded.model, "torch"
         if setup.chip is not None:
-            running = deploy(loaded.model, setup.chip, seed=seed, allow=allow)
+            running = deploy(loaded.model, setup.chip, seed=seed, mode=setup.mode, allow=allow)
             mode = on_chip(running).mode
         for prompt in prompts:
 
@@ -86,3 +86,9 @@ def generate(
     return GenerationResult(
         model=loaded.name, origin=loaded.origin, temperature=temperature, seed=seed, texts=tuple(texts)
     )
+
+
+def _load(name_or_dir: str) -> LoadedModel:
+    """The model under its head for text, whichever of the two kinds it is."""
+    config = load_config(name_or_dir)
+    return load_model(name_or_dir, task="seq2seq" if config.is_encoder_decoder else "causal")

@@ -81,10 +81,6 @@ def read_config_file(file: Path) -> dict[str, Any]:
     if kind not in CONFIG_MAPPING:
         needs = " and would need its own code, which is never run" if "auto_map" in config else ""
         raise UserError(f"The model type {kind!r} in {file} is unknown to transformers{needs}.")
-    if config.get("is_encoder_decoder"):
-        raise UserError(
-            f"{file} describes an encoder-decoder model ({kind}); encoders and decoders alone are supported."
-        )
     quantised = config.get("quantization_config")
     if quantised:
         method = quantised.get("quant_method", "unknown method") if isinstance(quantised, dict) else quantised

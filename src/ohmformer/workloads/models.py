@@ -14,6 +14,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -39,13 +40,14 @@ __all__ = [
     "sequence_limit",
 ]
 
-ModelTask = Literal["encoder", "classifier", "causal", "masked"]
+ModelTask = Literal["encoder", "classifier", "causal", "masked", "seq2seq"]
 
 _CLASSES: dict[str, Any] = {
     "encoder": AutoModel,
     "classifier": AutoModelForSequenceClassification,
     "causal": AutoModelForCausalLM,
     "masked": AutoModelForMaskedLM,
+    "seq2seq": AutoModelForSeq2SeqLM,
 }
 _LENGTH_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 # These count positions from pad_token_id + 1, so as many rows of the position table never hold a token.
@@ -76,6 +78,9 @@ def load_model(name_or_dir: str, *, task: ModelTask) -> LoadedModel:
     found = find_checkpoint(name_or_dir)
     folder = _folder(found.path)
     config = read_config_file(folder / "config.json")
+    if bool(config.get("is_encoder_decoder")) != (task == "seq2seq"):
+        what = "no" if task == "seq2seq" else "an"
+        raise UserError(f"{folder} holds {what} encoder-decoder model: it cannot serve as {task}.")
     stored = weight_format(folder)
     model = _load_weights(folder, task, stored == "safetensors", str(config["model_type"]))
     check_finite(model)
@@ -202,7 +207,9 @@ def _load_weights(folder: Path, task: ModelTask, use_safetensors: bool, model_ty
     prefix = f"{model.base_model_prefix}."
     heads = [name for name in missing if not name.startswith(prefix)]
     if task != "encoder" and len(heads) == len(missing):
-        what = {"classifier": "classifier", "causal": "next-token", "masked": "masked-token"}[task]
+        what = {"classifier": "classifier", "causal": "next-token", "masked": "masked-token"}.get(
+            task, "next-token"
+        )
         advice = "; fine-tune it first or use it as a frozen encoder" if task == "classifier" else ""
         raise UserError(f"{folder} has no trained {what} head ({missing[0]} is missing){advice}.")
     raise UserError(
