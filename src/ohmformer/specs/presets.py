@@ -113,13 +113,13 @@ _SOURCES: dict[str, Source] = {
     "precision.weight_bits": Source("paper", f"{PAPER}: 8-bit weights"),
     "precision.activation_bits": Source("paper", f"{PAPER}: 8-bit activations"),
     "precision.activation_scale": Source("ours", "the encoder sees a whole token before it streams it"),
+    "precision.vector_bits": Source(
+        "ours", "a bias or norm weight takes two 8-bit words: few numbers, each used by a whole channel"
+    ),
     "precision.outliers": Source(
         "ours",
         "off: the published machine sends a row in one pass; a decoder with a few very large "
         "elements in a row wants 8 to 16",
-    ),
-    "precision.vector_bits": Source(
-        "ours", "a bias or norm weight takes two 8-bit words: few numbers, each used by a whole channel"
     ),
     "dense.wordlines": Source("paper", f"{PAPER}: dense crossbar of 1k x 64k, the size of a DRAM bank"),
     "dense.bitlines": Source("paper", f"{PAPER}: dense crossbar of 1k x 64k, the size of a DRAM bank"),
