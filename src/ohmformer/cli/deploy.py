@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ohmformer.cli.options import Allow, Debug, Json, ModelName, Seed, Settings, Threads
+from ohmformer.cli.options import Allow, Debug, Json, Mode, ModelName, Seed, Settings, Threads
 from ohmformer.cli.outputs import check_new_folder, open_output
-from ohmformer.cli.setups import one_chip
+from ohmformer.cli.setups import mode_for, one_chip
 from ohmformer.cli.tasks import default_task
 from ohmformer.errors import UserError
 
@@ -56,6 +56,7 @@ def deploy(
         ),
     ] = None,
     settings: Settings = None,
+    mode: Mode = None,
     allow: Allow = None,
     json: Json = None,
     seed: Seed = 0,
@@ -67,17 +68,19 @@ def deploy(
     if save is not None:
         check_new_folder(save)
     hardware = one_chip(chip, settings)
+    chosen_mode = mode_for(hardware, mode)
     if task is not None and task not in TASKS:
         raise UserError(f"--as is {task!r}: allowed are {', '.join(TASKS)}.")
     from ohmformer.cli.tables import print_coverage
     from ohmformer.deploy import deploy as put_on_chip
     from ohmformer.deploy import on_chip, save_deployed
+    from ohmformer.reports.wording import mode_reason
     from ohmformer.specs import leaves
     from ohmformer.workloads import load_model
 
     chosen = task or default_task(model)
     loaded = load_model(model, task=chosen)  # type: ignore[arg-type]
-    deployed = put_on_chip(loaded.model, hardware, seed=seed, allow=tuple(allow or ()))
+    deployed = put_on_chip(loaded.model, hardware, seed=seed, mode=chosen_mode, allow=tuple(allow or ()))
     state = on_chip(deployed)
     folder = None
     if save is not None:
@@ -99,6 +102,7 @@ def deploy(
         result.coverage,
         f"{result.model} on {result.chip_name}: {result.stored_words:,} words in the dense crossbar",
     )
+    output.say(f"Simulation: {state.mode}, {mode_reason(state.mode, asked=mode is not None)}.")
     if folder is not None:
         output.say(f"Deployed model: {folder}")
     output.write_json("deployment", result)

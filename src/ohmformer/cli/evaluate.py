@@ -12,6 +12,7 @@ from ohmformer.cli.options import (
     Debug,
     Ideal,
     Json,
+    Mode,
     ModelName,
     Report,
     Resume,
@@ -52,6 +53,7 @@ def evaluate(
     settings: Settings = None,
     noise_scale: Scales = None,
     ideal: Ideal = True,
+    mode: Mode = None,
     train: Annotated[
         int | None, typer.Option("--train", min=1, help="Training texts of the head; default 2,000.")
     ] = None,
@@ -85,7 +87,7 @@ def evaluate(
 ) -> None:
     """Score MODEL on a task: fp32, the ideal chip and noisy chips side by side, with intervals."""
     output = open_output(json, report, resume, threads=threads)
-    setups = setups_from(chips_from(chip, settings), settings, noise_scale, with_ideal=ideal)
+    setups = setups_from(chips_from(chip, settings), settings, noise_scale, with_ideal=ideal, mode=mode)
     columns = Columns(
         text=text_column,
         label=label_column,

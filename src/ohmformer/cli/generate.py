@@ -12,6 +12,7 @@ from ohmformer.cli.options import (
     Debug,
     Ideal,
     Json,
+    Mode,
     ModelName,
     Scales,
     Seed,
@@ -35,6 +36,7 @@ def generate(
     settings: Settings = None,
     noise_scale: Scales = None,
     ideal: Ideal = True,
+    mode: Mode = None,
     allow: Allow = None,
     json: Json = None,
     seed: Seed = 0,
@@ -43,7 +45,7 @@ def generate(
 ) -> None:
     """Continue prompts with MODEL: fp32, the ideal chip and noisy chips side by side."""
     output = open_output(json, threads=threads)
-    setups = setups_from(chips_from(chip, settings), settings, noise_scale, with_ideal=ideal)
+    setups = setups_from(chips_from(chip, settings), settings, noise_scale, with_ideal=ideal, mode=mode)
     from ohmformer import verbs
     from ohmformer.cli.tables import print_generation
 

@@ -12,6 +12,7 @@ __all__ = [
     "Debug",
     "Ideal",
     "Json",
+    "Mode",
     "ModelName",
     "Out",
     "Report",
@@ -61,6 +62,15 @@ Scales = Annotated[
 ]
 Ideal = Annotated[
     bool, typer.Option("--ideal/--no-ideal", help="Also run the chip without any noise (on by default).")
+]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        metavar="MODE",
+        help="How products are simulated on every noisy chip: collapsed, digit-serial or statistical; by "
+        "default what the physics of each chip allows without an approximation.",
+    ),
 ]
 Allow = Annotated[
     list[str] | None,

@@ -10,9 +10,10 @@ from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec, ideal, override, parse_settings, preset, read_chip
 
 if TYPE_CHECKING:
+    from ohmformer.engine import Mode
     from ohmformer.verbs import Setup
 
-__all__ = ["DEFAULT_CHIP", "chips_from", "one_chip", "setups_from"]
+__all__ = ["DEFAULT_CHIP", "chips_from", "mode_for", "one_chip", "setups_from"]
 
 DEFAULT_CHIP = "wang2024"
 TELEGRAPH = "dense.cell.noise.telegraph_scale"
@@ -41,17 +42,32 @@ def _chip(name: str) -> ChipSpec:
     return preset(name)
 
 
+def mode_for(chip: ChipSpec, mode: str | None) -> Mode | None:
+    """``mode`` if ``chip`` can be simulated so; None stays None, what the physics of the chip allows."""
+    if mode is None:
+        return None
+    from ohmformer.engine import MODES, FastEngine
+
+    if mode not in MODES:
+        raise UserError(f"--mode is {mode!r}: allowed are {', '.join(MODES)}.")
+    try:
+        return FastEngine(chip.tile, mode).runs
+    except UserError as error:
+        raise UserError(f"{chip.name}: {error}") from error
+
+
 def setups_from(
     chips: Sequence[ChipSpec],
     settings: Sequence[str] | None = None,
     scales: Sequence[float] | None = None,
     *,
     with_ideal: bool = True,
+    mode: str | None = None,
 ) -> list[Setup]:
     """fp32, then per chip its ideal form and its noisy forms.
 
     Ideal chips of equal precision and function unit compute the same numbers (their products are exact),
-    so such a form runs once.
+    so such a form runs once, in its own mode; ``mode`` is that of the others.
     """
     from ohmformer.verbs import Setup
 
@@ -65,9 +81,9 @@ def setups_from(
             label = "ideal chip" if len(seen) == 1 else f"ideal {chip.name}"
             setups.append(Setup(label=label, chip=ideal(chip)))
         if not scales:
-            setups.append(Setup(label=f"{chip.name}{suffix}", chip=chip))
+            setups.append(Setup(label=f"{chip.name}{suffix}", chip=chip, mode=mode_for(chip, mode)))
         for scale in scales or ():
             noisy = override(chip, {TELEGRAPH: float(scale)})
             label = f"{chip.name}{suffix}, {scale:g}x telegraph noise"
-            setups.append(Setup(label=label, chip=noisy))
+            setups.append(Setup(label=label, chip=noisy, mode=mode_for(noisy, mode)))
     return setups

@@ -11,7 +11,17 @@ from rich.text import Text
 
 from ohmformer.costs import CostReport, by_component
 from ohmformer.reports.numbers import area, duration, integer, interval, quantity, significant
-from ohmformer.reports.wording import difference, evaluation_sentences, metric_value, score_interval, unit_of
+from ohmformer.reports.wording import (
+    DEVIATION_HEADINGS,
+    deviation_rows,
+    deviation_title,
+    difference,
+    evaluation_sentences,
+    metric_value,
+    mode_lines,
+    score_interval,
+    unit_of,
+)
 from ohmformer.verbs import EstimateResult, EvaluationResult, GenerationResult
 
 __all__ = ["print_coverage", "print_estimate", "print_evaluation", "print_generation"]
@@ -34,12 +44,25 @@ def print_evaluation(console: Console, result: EvaluationResult) -> None:
                 score_interval(score),
                 difference(score),
                 seeds if score.chip is not None else "",
+                score.mode,
                 f"{score.seconds:.1f} s",
             )
         )
-    _table(console, ("", name, "95 % interval", "against fp32", "chip seed", "time"), rows, right=(1, 5))
+    _table(
+        console,
+        ("", name, "95 % interval", "against fp32", "chip seed", "simulation", "time"),
+        rows,
+        right=(1, 6),
+    )
+    for line in mode_lines(result):
+        console.print(line, soft_wrap=True)
     for sentence in evaluation_sentences(result):
         console.print(sentence, soft_wrap=True)
+    for score in result.scores:
+        if score.deviations:
+            console.print()
+            console.print(deviation_title(score), soft_wrap=True)
+            _table(console, DEVIATION_HEADINGS, deviation_rows(score), right=(2, 3, 4, 5))
     console.print()
 
 
@@ -50,7 +73,11 @@ def print_generation(console: Console, result: GenerationResult) -> None:
     for prompt in prompts:
         console.print(Text(prompt, style="italic"), soft_wrap=True)
         rows = [
-            (text.label, text.text.strip() or "(nothing)", f"{text.tokens} tokens, {text.seconds:.1f} s")
+            (
+                text.label,
+                text.text.strip() or "(nothing)",
+                f"{text.tokens} tokens, {text.seconds:.1f} s, {text.mode}",
+            )
             for text in result.texts
             if text.prompt == prompt
         ]

@@ -1,6 +1,7 @@
 """Products and dense reads, fast."""
 
 from ohmformer.engine.cells import StoredCells
+from ohmformer.engine.comparing import ComparingEngine, Deviation
 from ohmformer.engine.fused import FusedOperations
 from ohmformer.engine.native import kernels
 from ohmformer.engine.products import MODES, FastEngine, Mode, ProductEngine, mode_of
@@ -12,6 +13,8 @@ from ohmformer.engine.resident import ResidentCodes
 
 __all__ = [
     "MODES",
+    "ComparingEngine",
+    "Deviation",
     "Draw",
     "FastEngine",
     "FusedOperations",

@@ -12,11 +12,15 @@ from ohmformer.reports.html import Html, join, table, tag
 from ohmformer.reports.numbers import integer, percent, points, significant
 from ohmformer.reports.scales import Linear, Log, linear_around
 from ohmformer.reports.wording import (
+    DEVIATION_HEADINGS,
+    deviation_rows,
+    deviation_title,
     difference,
     evaluation_sentences,
     interval_ends,
     is_share,
     metric_value,
+    mode_lines,
     score_interval,
     signed,
     unit_of,
@@ -53,6 +57,18 @@ def evaluation_section(
         tag("p", f"Data: {result.source}", class_="soft") if result.source else Html(""),
         tag("div", *shown, *pictures, class_="grid"),
         _table(result),
+        join(tag("p", line, class_="soft") for line in mode_lines(result)),
+        *(_deviations(score) for score in result.scores if score.deviations),
+    )
+
+
+def _deviations(score: Score) -> Html:
+    title = deviation_title(score)
+    return join(
+        (
+            tag("p", title + "."),
+            table(DEVIATION_HEADINGS, deviation_rows(score), right=(2, 3, 4, 5), label=title),
+        )
     )
 
 
@@ -283,4 +299,5 @@ def _about(tokens: int, seconds: float, text: object, reference: object) -> str:
     if reference is not None and text is not reference:
         equal = getattr(text, "text", None) == getattr(reference, "text", None)
         same = ", the same text as fp32" if equal else ", differs from fp32"
-    return f"{tokens} tokens in {seconds:.1f} s{same}"
+    mode = getattr(text, "mode", "")
+    return f"{tokens} tokens in {seconds:.1f} s{same}; simulation: {mode}"

@@ -15,6 +15,8 @@ __all__ = [
     "estimate_sentences",
     "evaluation_sentences",
     "metric_value",
+    "mode_lines",
+    "mode_reason",
     "score_interval",
     "signed",
     "unit_of",
@@ -106,6 +108,60 @@ def _judgement(score: Score) -> str:
 
 def _with_interval(score: Score) -> str:
     return f"{metric_value(score.metric.name, score.mean)} (95 % interval {score_interval(score)})"
+
+
+def mode_reason(mode: str, *, asked: bool) -> str:
+    """One line on why products are simulated so."""
+    what = {
+        "collapsed": "the converters resolve every sum, so the integer product and rare wrong conversions "
+        "are all there is",
+        "digit-serial": "every conversion is computed",
+        "statistical": "errors come from a derived mean, gain and variance, not each conversion",
+    }.get(mode, "")
+    if asked:
+        return f"asked for: {what}"
+    if mode == "digit-serial":
+        return f"the converters do not resolve every sum, so {what}"
+    return what
+
+
+def mode_lines(result: EvaluationResult) -> list[str]:
+    """How each chip was simulated and why, chips of one mode together."""
+    groups: dict[tuple[str, bool], list[str]] = {}
+    for score in result.scores:
+        if score.chip is not None:
+            groups.setdefault((score.mode, score.mode_asked), []).append(score.label)
+    return [
+        f"{', '.join(labels)}: {mode} ({mode_reason(mode, asked=asked)})"
+        for (mode, asked), labels in groups.items()
+    ]
+
+
+DEVIATION_HEADINGS = ("layer", "product", "rows", "mean z", "variance z", "signal sd")
+
+
+def deviation_rows(score: Score) -> list[tuple[str, ...]]:
+    """The table of a statistical run: differences from digit-serial in standard errors, place by place."""
+    return [
+        (
+            row.layer,
+            row.operation,
+            f"{row.rows:,}",
+            f"{row.mean_z:+.1f}",
+            f"{row.variance_z:+.1f}",
+            significant(row.signal_sd),
+        )
+        for row in score.deviations
+    ]
+
+
+def deviation_title(score: Score) -> str:
+    """What the table of deviations shows, and how many of its differences are large."""
+    z = [value for row in score.deviations for value in (row.mean_z, row.variance_z)]
+    return (
+        f"{score.label}: statistical minus digit-serial errors on a few of the items, in standard errors; "
+        f"{sum(abs(value) > 3 for value in z)} of {len(z)} beyond 3 (one of 370 would be by chance)"
+    )
 
 
 def estimate_sentences(result: EstimateResult) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """The verbs: evaluate, generate, estimate, demonstrate."""
 
 from ohmformer.verbs.demonstrating import DemoResult, demonstrate
+from ohmformer.verbs.deviation import layer_deviations
 from ohmformer.verbs.documents import document, plain, versions, write_document
 from ohmformer.verbs.estimating import EstimateResult, estimate, program_of
 from ohmformer.verbs.evaluating import (
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate_multiple_choice",
     "evaluate_perplexity",
     "generate",
+    "layer_deviations",
     "plain",
     "program_of",
     "versions",

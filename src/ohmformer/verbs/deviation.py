@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ohmformer.deploy.deploying import deploy
 from ohmformer.deploy.state import on_chip
 from ohmformer.deploy.tracing import named_modules_running
-from ohmformer.engine.comparing import ComparingEngine, Deviation
-from ohmformer.engine.products import FastEngine
+from ohmformer.engine import ComparingEngine, Deviation, FastEngine
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec
+from ohmformer.workloads import LoadedModel, sequence_limit
+from ohmformer.workloads.batches import collate, token_rows
+
+COMPARED_TEXTS, COMPARED_TOKENS = 4, 64
 
 
 def layer_deviations(
-    model: nn.Module, chip: ChipSpec, inputs: Mapping[str, Any], *, seed: int = 0, runs: int = 1
+    model: nn.Module,
+    chip: ChipSpec,
+    inputs: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    runs: int = 1,
+    allow: Collection[str] = (),
 ) -> list[Deviation]:
     """Errors of the statistical and of the digit-serial mode at every place of a model that multiplies.
 
@@ -26,6 +35,7 @@ def layer_deviations(
 
     model:   the original model, not deployed
     inputs:  what the model takes, as keywords; one forward run each of ``runs``, with fresh noise
+    allow:   as for ``deploy``
     returns: one row for each module and kind of product, in the order of the model (see ``Deviation``)
     Error:   UserError for no run at all, and what ``deploy`` refuses.
     """
@@ -36,7 +46,7 @@ def layer_deviations(
     )
     # the checking run needs a configuration that says what the model takes
     checked = getattr(model, "config", None) is not None
-    deployed = deploy(model, chip, seed, engine=engine, check=checked)
+    deployed = deploy(model, chip, seed, engine=engine, allow=allow, check=checked)
     runtime = on_chip(deployed).runtime
     engine.forget()
     engine.label = lambda: runtime.module
@@ -44,3 +54,10 @@ def layer_deviations(
         for _ in range(runs):
             deployed(**inputs)
     return engine.deviations()
+
+
+def compared_inputs(loaded: LoadedModel, texts: Sequence[str]) -> dict[str, Tensor]:
+    """The first few texts as inputs of a comparison, each cut at 64 tokens (``COMPARED_TOKENS``)."""
+    most = min(COMPARED_TOKENS, sequence_limit(loaded.model, loaded.tokenizer))
+    rows = token_rows(loaded.model, loaded.tokenizer, texts[:COMPARED_TEXTS], max_tokens=most)
+    return collate(rows, loaded.tokenizer.pad_token_id)

@@ -6,7 +6,7 @@ import hashlib
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +14,10 @@ import torch
 from scipy import stats
 
 from ohmformer.deploy import deploy, on_chip
+from ohmformer.engine import Deviation, Mode
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec, leaves, sources_of
+from ohmformer.verbs.deviation import compared_inputs, layer_deviations
 from ohmformer.verbs.journal import Journal
 from ohmformer.workloads import (
     ClassificationSplit,
@@ -42,12 +44,17 @@ Step = Callable[[str, int, int], None]  # (what is running, done, of how many)
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """One column of a comparison: a label and a chip, or None for the fp32 model itself."""
+    """One column of a comparison: a label and a chip, or None for the fp32 model itself.
+
+    mode: how products are simulated; None takes what the physics of the chip allows without an approximation
+    """
 
     label: str
     chip: ChipSpec | None = None
+    mode: Mode | None = None
 
 
+COMPARED_CHARACTERS = 1000  # of a running text, for the table of deviations
 BATCH_TOKENS = 8192  # of a forward run; a chip reads its weights once for each
 FP32 = Setup(label="fp32")
 
@@ -65,6 +72,8 @@ class Score:
     mode:       how products were simulated, or ``torch`` for fp32
     seconds:    of deploying and running all repeats
     chip:       every field of the chip by path, None for fp32
+    mode_asked: whether the user chose the mode
+    deviations: statistical mode: errors beside those of every conversion computed, on a few of the items
     """
 
     label: str
@@ -80,6 +89,8 @@ class Score:
     chip: dict[str, Any] | None
     chip_name: str | None
     sources: dict[str, Any] | None
+    mode_asked: bool = False
+    deviations: tuple[Deviation, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -143,6 +154,7 @@ def evaluate_head(
         len(split.test_texts),
         measure,
         setups,
+        few=lambda: compared_inputs(loaded, split.test_texts),
         identity=(split,),
         **options,
     )
@@ -180,6 +192,7 @@ def evaluate_classifier(
         len(split.test_texts),
         measure,
         setups,
+        few=lambda: compared_inputs(loaded, split.test_texts),
         identity=(split,),
         **options,
     )
@@ -219,6 +232,7 @@ def evaluate_perplexity(
         0,
         measure,
         setups,
+        few=lambda: compared_inputs(loaded, [text.text[:COMPARED_CHARACTERS]]),
         identity=(text, window, stride, max_tokens),
         **options,
     )
@@ -252,6 +266,7 @@ def evaluate_multiple_choice(
         n,
         measure,
         setups,
+        few=lambda: compared_inputs(loaded, [q.question + q.choices[0] for q in task.questions]),
         identity=(task, limit, normalise),
         **options,
     )
@@ -274,6 +289,7 @@ def _compare(
     setups: Sequence[Setup],
     *,
     identity: tuple[Any, ...],
+    few: Callable[[], dict[str, Any]],
     seed: int = 0,
     repeat: int = 1,
     allow: Sequence[str] = (),
@@ -297,20 +313,25 @@ def _compare(
         started = time.perf_counter()
         metrics: list[Metric] = []
         items: list[Any] = []
+        deviations: list[dict[str, Any]] = []
         seeds = [seed + index for index in range(repeat if setup.chip is not None else 1)]
         spent = 0.0
         mode = ""
         for own_seed in seeds:
-            key = Journal.key(kind, loaded.origin, digest, identity, setup.chip, own_seed, tuple(allow))
+            part = (kind, loaded.origin, digest, identity, setup.chip, own_seed, tuple(allow))
+            key = Journal.key(*part, *((setup.mode,) if setup.mode is not None else ()))
             known = journal.get(key)
             if known is None:
                 known = _measure_once(loaded, setup, own_seed, allow, measure, progress)
+                if known["mode"] == "statistical" and own_seed == seed:
+                    known["deviations"] = _deviations(loaded, setup, seed, allow, few(), progress)
                 journal.put(key, known)
             else:
                 spent += known["seconds"]
             mode = str(known["mode"])
             metrics.append(Metric(**known["metric"]))
             items = items or known["items"]
+            deviations = deviations or known.get("deviations", [])
         difference, p_value = _difference(kind, items, reference)
         if setup.chip is None:
             reference = items
@@ -330,6 +351,8 @@ def _compare(
                 chip=dict(leaves(setup.chip)) if setup.chip is not None else None,
                 chip_name=setup.chip.name if setup.chip is not None else None,
                 sources=dict(sources_of(setup.chip)) if setup.chip is not None else None,
+                mode_asked=setup.mode is not None,
+                deviations=tuple(Deviation(**row) for row in deviations),
             )
         )
     return EvaluationResult(
@@ -371,7 +394,7 @@ def _measure_once(
     if setup.chip is None:
         running, mode = loaded.model, "torch"
     else:
-        running = deploy(loaded.model, setup.chip, seed=seed, allow=allow)
+        running = deploy(loaded.model, setup.chip, seed=seed, mode=setup.mode, allow=allow)
         mode = on_chip(running).mode
     metric, items = measure(running, step)
     return {
@@ -387,6 +410,22 @@ def _measure_once(
         "mode": mode,
         "seconds": time.perf_counter() - started,
     }
+
+
+def _deviations(
+    loaded: LoadedModel,
+    setup: Setup,
+    seed: int,
+    allow: Sequence[str],
+    inputs: dict[str, Any],
+    progress: Step | None,
+) -> list[dict[str, Any]]:
+    """The statistical mode beside the digit-serial one, place by place, as JSON values."""
+    assert setup.chip is not None
+    if progress is not None:
+        progress(f"{setup.label}: against digit-serial", 0, 1)
+    found = layer_deviations(loaded.model, setup.chip, inputs, seed=seed, allow=allow)
+    return [asdict(one) for one in found]
 
 
 def _difference(
