@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ohmformer.engine.programming import (
-    BLOCK,
     CEILINGS,
     CellLayout,
     MarginalCells,
@@ -19,53 +18,20 @@ from ohmformer.engine.programming import (
     class_edges,
     program_cells,
     safe_deviations,
-    wrong_reads,
 )
 from ohmformer.engine.randomness import MASK64, mix
+from ohmformer.engine.read_law import ReadLaw, read_law
 from ohmformer.errors import UserError
 from ohmformer.specs import DenseCellSpec, DenseSpec
 
-__all__ = ["OftenMisread", "StoredCells", "stream_of"]
+__all__ = ["RARE_RATES", "StoredCells", "stream_of"]
 
-_RARE_RATES = -torch.log1p(-torch.tensor(CEILINGS[:-1], dtype=torch.float64))
-_WORD = 1 << 32
+RARE_RATES = -torch.log1p(-torch.tensor(CEILINGS[:-1], dtype=torch.float64))  # of hits on a cell, by class
 
 
 def stream_of(name: str) -> int:
     """The random stream of a parameter: 64 bits of a hash of its name."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OftenMisread:
-    """The read law of the cells of the last class; a read draws a 32-bit word w for each.
-
-    limit:        read wrong if w <= limit + 2^31, int32: limit + 2^31 + 1 = P(wrong)·2^32, rounded
-    likely:       the symbol that a wrong read gives most often, uint8
-    likely_limit: read as that one if w <= likely_limit + 2^31, int32
-
-    Error: probabilities are rounded to 2^-32.
-    """
-
-    limit: Tensor
-    likely: Tensor
-    likely_limit: Tensor
-
-    @classmethod
-    def of(cls, conductance_S: Tensor, symbols: Tensor, cell: DenseCellSpec) -> OftenMisread:
-        """The laws of some cells, from their closed form."""
-        limit, likely_limit = (torch.empty(len(symbols), dtype=torch.int32) for _ in range(2))
-        likely = torch.empty(len(symbols), dtype=torch.uint8)
-        step = BLOCK // 8
-        for start in range(0, len(symbols), step):
-            part = slice(start, start + step)
-            wrong = wrong_reads(conductance_S[part].double(), symbols[part], cell)
-            most, which = wrong.max(-1)
-            likely[part] = which.to(torch.uint8)
-            for target, chance in ((limit, wrong.sum(-1)), (likely_limit, most)):
-                whole = (chance * _WORD).round().long() - 1
-                target[part] = whole.clamp_(0, _WORD - 1).sub_(1 << 31).int()
-        return cls(limit=limit, likely=likely, likely_limit=likely_limit)
 
 
 class StoredCells:
@@ -126,21 +92,40 @@ class StoredCells:
         return self.layout.shape
 
     @property
+    def inner(self) -> int:
+        """Numbers of a row; of a vector all."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
     def cells(self) -> int:
         """Dense cells in use, check cells included."""
         return self.layout.cells
 
     @property
     def bytes(self) -> int:
-        """Memory of the cells kept, without the read laws of those often misread (9 bytes each)."""
+        """Memory of the cells kept, without the limits of those often misread (4 bytes each)."""
         return 0 if self.marginal is None else self.marginal.bytes
 
+    @property
+    def law(self) -> ReadLaw:
+        """The law of one read of a cell."""
+        return read_law(self.cell)
+
     @cached_property
-    def often(self) -> OftenMisread:
-        """The read law of the cells of the last class."""
+    def often_limits(self) -> Tensor:
+        """[cell of the last class], int32: a read draws a 32-bit word, wrong up to limit + 2^31.
+
+        Error: probabilities are rounded to 2^-32.
+        """
         assert self.marginal is not None
         start = self.marginal.bounds[-2]
-        return OftenMisread.of(self.marginal.conductance_S[start:], self.marginal.symbols[start:], self.cell)
+        return self.law.limits(self.marginal.conductance_S[start:], self.marginal.symbols[start:])
+
+    @cached_property
+    def bounds(self) -> Tensor:
+        """``MarginalCells.bounds`` as int64."""
+        assert self.marginal is not None
+        return torch.tensor(self.marginal.bounds)
 
     @cached_property
     def often_count(self) -> int:
@@ -156,7 +141,7 @@ class StoredCells:
         if self.marginal is None:
             return torch.zeros(len(CEILINGS), dtype=torch.float64)
         bounds = torch.tensor(self.marginal.bounds[1:-1], dtype=torch.float64)
-        sums = (bounds.diff() * _RARE_RATES).cumsum(0)
+        sums = (bounds.diff() * RARE_RATES).cumsum(0)
         return torch.cat((torch.zeros(1, dtype=torch.float64), sums))
 
     @cached_property

@@ -471,9 +471,14 @@ def _trusted(name: str) -> bool:
     return words[0].tolist() == [0xDACF61FF, 0xC45798F3, 0x113C7EEB, 0x101E27F3]
 
 
+def instruction_sets() -> list[str]:
+    """Those that this machine has kernels for."""
+    return _native.names() if _native is not None else []
+
+
 @cache
 def _chosen(wanted: str) -> Kernels | None:
-    names: list[str] = _native.names() if _native is not None else []
+    names = instruction_sets()
     if wanted == "torch":
         return None
     if wanted:
@@ -490,4 +495,4 @@ def kernels() -> Kernels | None:
     return _chosen(os.environ.get(VARIABLE, ""))
 
 
-__all__ = ["Kernels", "kernels", "signed", "threads"]
+__all__ = ["Kernels", "instruction_sets", "kernels", "signed", "threads"]

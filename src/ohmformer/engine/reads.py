@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ohmformer.engine.cells import StoredCells
-from ohmformer.engine.native import kernels
-from ohmformer.engine.programming import BLOCK, CEILINGS, wrong_reads
+from ohmformer.engine.cells import RARE_RATES, StoredCells
+from ohmformer.engine.native import Kernels, kernels
+from ohmformer.engine.programming import BLOCK, CEILINGS
 from ohmformer.engine.randomness import (
     Draw,
     mix_keys,
@@ -27,7 +31,7 @@ COUNTS, HITS, OFTEN = 0x636F756E74, 0x68697473, 0x6F6674656E  # streams of the t
 PIECE = 32.0  # mean hits that one inversion counts; larger ones are the sum of several
 CHUNK_BLOCKS = 16  # random blocks drawn under one key for cells that are often misread, four cells each
 CHUNK = 4 * CHUNK_BLOCKS
-_CEILINGS = torch.tensor(CEILINGS[:-1], dtype=torch.float64)
+SEARCH = 16  # kept cells for which one binary search is worth its time
 
 Numbers = Callable[[Tensor], Tensor]
 
@@ -58,12 +62,12 @@ class _Cells:
     read: Tensor
 
 
-def _words(seed: int, stream: int, keys: Tensor, blocks: int) -> Tensor:
+def _words(seed: int, stream: int, keys: Tensor, blocks: int, first: int = 0) -> Tensor:
     """``random_words``, by a kernel where there is one."""
     native = kernels()
     if native is None or keys.device.type != "cpu":
-        return random_words(seed, stream, keys, blocks)
-    return native.words(Draw(seed=seed, stream=stream, keys=keys), blocks)
+        return random_words(seed, stream, keys, blocks, first)
+    return native.words(Draw(seed=seed, stream=stream, keys=keys), blocks, first)
 
 
 def _lowest(seed: int, keys: Tensor, share: float) -> Tensor:
@@ -135,10 +139,71 @@ class ReadPlan:
         """
         if not self._touched[index]:
             return None
+        native = self._native(index)
+        if native is None:
+            return self._by_torch(index, len(self.samples), rows, numbers)
+        found = native.wrong_numbers(self._by_kernel(native, index, len(self.samples), rows))
+        return None if found is None else Misreads(sample=found[0], position=found[1], delta=found[2])
+
+    def for_linear(
+        self,
+        index: int,
+        rows_per_sample: int,
+        *,
+        shared: bool = False,
+        block: tuple[int, int] | None = None,
+        numbers: Numbers | None = None,
+    ) -> Tensor | None:
+        """The same wrong numbers as ``Kernels.linear`` takes them, None if there are none.
+
+        rows_per_sample: of the streamed operand
+        shared:  the first sample's read serves all rows, ``rows_per_sample`` of them
+        block:   first and last + 1 of the stored rows that make up the operand; None: all
+        returns: [n, 5] int32: column, inner, delta, first row, last row + 1; sorted by column
+        """
+        if not self._touched[index]:
+            return None
+        store, samples, rows, first = self.stores[index], 1 if shared else len(self.samples), None, 0
+        if block is not None:
+            first = block[0]
+            rows = torch.zeros(store.layout.numbers // max(1, store.inner), dtype=torch.bool)
+            rows[block[0] : block[1]] = True
+        native = self._native(index)
+        if native is not None:
+            wrong = self._by_kernel(native, index, samples, rows)
+            return native.wrong_of_linear(wrong, store.inner, first, rows_per_sample)
+        found = self._by_torch(index, samples, rows, numbers)
+        if found is None:
+            return None
+        start = found.sample * rows_per_sample
+        column, inner = found.position // store.inner - first, found.position % store.inner
+        return torch.stack((column, inner, found.delta, start, start + rows_per_sample), -1).int()
+
+    def _native(self, index: int) -> Kernels | None:
+        """The kernels, where they can read this tensor."""
         store = self.stores[index]
-        parts = [
-            part for part in (self._rare(store, index), self._often(store, index, rows)) if part is not None
-        ]
+        native = kernels()
+        if native is None or store.layout.words is not None or store.law.table is None:
+            return None
+        return native
+
+    def _by_kernel(self, native: Kernels, index: int, samples: int, rows: Tensor | None) -> Any:
+        store, keys = self.stores[index], self._keys[index][:samples]
+        draws = (
+            Draw(seed=self.seed, stream=HITS, keys=keys),
+            Draw(seed=self.seed, stream=OFTEN, keys=keys),
+        )
+        if rows is not None and rows.ndim == 2:
+            rows = rows[:samples]
+        wanted = None if rows is None else _wanted(store, rows)
+        return native.reads(store, RARE_RATES, draws, self._rare_counts(store, index)[:samples], rows, wanted)
+
+    def _by_torch(
+        self, index: int, samples: int, rows: Tensor | None, numbers: Numbers | None
+    ) -> Misreads | None:
+        store = self.stores[index]
+        found = (self._rare(store, index, samples), self._often(store, index, rows, samples))
+        parts = [part for part in found if part is not None]
         if not parts:
             return None
         wrong = _Cells(
@@ -146,17 +211,16 @@ class ReadPlan:
             kept=torch.cat([part.kept for part in parts]),
             read=torch.cat([part.read for part in parts]),
         )
-        found = (
+        sample, position, delta = (
             _wrong_numbers(store, wrong)
             if store.layout.words is None
-            else _decoded(store, wrong, len(self.samples), numbers)
+            else _decoded(store, wrong, samples, numbers)
         )
-        sample, position, delta = found
         if rows is not None:
-            row = position // (store.shape[-1] if store.shape else 1)
+            row = position // store.inner
             keep = rows[row] if rows.ndim == 1 else rows[sample, row]
             sample, position, delta = sample[keep], position[keep], delta[keep]
-        return _merged(sample, position, delta, len(self.samples))
+        return _merged(sample, position, delta, samples)
 
     def _rare_counts(self, store: StoredCells, index: int) -> Tensor:
         """[sample] hits in all classes but the last, int64."""
@@ -164,80 +228,118 @@ class ReadPlan:
             return self._counts[index]
         pieces = int(store.rare_rate / PIECE) + 1
         uniform = uniforms64(_words(self.seed, COUNTS, self._keys[index], (pieces + 1) // 2))[:, :pieces]
-        rate = torch.full((1, 1), store.rare_rate / pieces, dtype=torch.float64).expand(uniform.shape)
-        return poisson_counts(rate, uniform).sum(-1)
+        below = _poisson_sums(store.rare_rate / pieces)
+        return torch.searchsorted(below, uniform.contiguous()).sum(-1)
 
-    def _rare(self, store: StoredCells, index: int) -> _Cells | None:
-        """Wrong cells of all classes but the last: places by Poisson hits, thinned to each cell's chance."""
-        counts = self._rare_counts(store, index)
-        total = int(counts.sum())
-        if total == 0:
+    def _rare(self, store: StoredCells, index: int, samples: int | None = None) -> _Cells | None:
+        """Wrong cells of all classes but the last: places by Poisson hits, thinned to each cell's chance.
+
+        A hit of a class's rate stays with the ratio of -ln(1 - P(wrong)) to it, so that a cell is hit by
+        one that stays with its own chance.
+        """
+        counts = self._rare_counts(store, index)[:samples]
+        keys, most = self._keys[index][:samples], int(counts.max())
+        marginal, parts = store.marginal, []
+        step = max(1, BLOCK // 4 // len(counts))
+        for start in range(0, most, step):
+            blocks = min(step, most - start)
+            words = _words(self.seed, HITS, keys, blocks, start).view(len(keys), blocks, 4)
+            sample, number = (torch.arange(start, start + blocks) < counts.unsqueeze(-1)).nonzero(
+                as_tuple=True
+            )
+            words = words[sample, number]
+            assert marginal is not None
+            place, kind = _places(store, uniforms64(words[:, :2]).squeeze(-1))
+            toss = uniforms64(words[:, 2:]).squeeze(-1) * RARE_RATES[kind]
+            below = store.law.cumulative(marginal.conductance_S[place], marginal.symbols[place])
+            chance = below[:, -1]
+            rate = ((((chance * (1 / 5) + 1 / 4) * chance + 1 / 3) * chance + 1 / 2) * chance + 1) * chance
+            keep = (toss < rate).nonzero().squeeze(-1)
+            read = _symbols_read(below[keep], toss[keep] * chance[keep] / rate[keep])
+            parts.append((sample[keep], place[keep], read))
+        if not parts:
             return None
-        marginal = store.marginal
-        assert marginal is not None
-        sample = torch.arange(len(counts)).repeat_interleave(counts)
-        number = torch.arange(total) - (counts.cumsum(0) - counts)[sample]
-        words = _words(self.seed, HITS, mix_keys(self._keys[index][sample], number), 1)
-        place, kind = _places(store, uniforms64(words[:, :2]).squeeze(-1))
+        sample, place, read = (torch.cat(column) for column in zip(*parts, strict=True))
+        if not len(sample):
+            return None
         # of several hits on one cell in one read the first counts
-        order = torch.argsort(sample * len(marginal) + place, stable=True)
-        sample, place, kind, words = sample[order], place[order], kind[order], words[order]
-        first = torch.ones(total, dtype=torch.bool)
+        order = torch.argsort(sample * int(store.bounds[-1]) + place, stable=True)
+        sample, place, read = sample[order], place[order], read[order]
+        first = torch.ones(len(order), dtype=torch.bool)
         first[1:] = (place[1:] != place[:-1]) | (sample[1:] != sample[:-1])
-        sample, place, kind, words = sample[first], place[first], kind[first], words[first]
-        toss = uniforms64(words[:, 2:]).squeeze(-1) * _CEILINGS[kind]
-        chances = wrong_reads(marginal.conductance_S[place].double(), marginal.symbols[place], store.cell)
-        below = chances.cumsum(-1)
-        keep = (toss < below[:, -1]).nonzero().squeeze(-1)
-        if not len(keep):
-            return None
-        read = (below[keep] <= toss[keep].unsqueeze(-1)).sum(-1)
-        return _Cells(sample=sample[keep], kept=place[keep], read=read)
+        return _Cells(sample=sample[first], kept=place[first], read=read[first])
 
-    def _often(self, store: StoredCells, index: int, rows: Tensor | None) -> _Cells | None:
+    def _often(
+        self, store: StoredCells, index: int, rows: Tensor | None, samples: int | None = None
+    ) -> _Cells | None:
         """Wrong cells of the last class: one word for each cell and sample."""
         size = store.often_count
         if size == 0:
             return None
-        marginal, law = store.marginal, store.often
+        marginal, limits, keys = store.marginal, store.often_limits, self._keys[index][:samples]
         assert marginal is not None
         start = marginal.bounds[-2]
         chunks = torch.arange(-(-size // CHUNK))
-        if rows is not None and store.layout.words is None:
-            number = marginal.cells[start:] // store.layout.symbols
-            wanted = (rows if rows.ndim == 1 else rows.any(0))[
-                number // (store.shape[-1] if store.shape else 1)
-            ]
-            chunks = (wanted.nonzero().squeeze(-1) // CHUNK).unique_consecutive()
-        samples, parts = len(self.samples), []
-        step = max(1, BLOCK // 4 // (CHUNK * samples))
+        wanted = None if rows is None else _wanted(store, rows)
+        if wanted is not None:
+            ends = start + chunks * CHUNK, start + ((chunks + 1) * CHUNK).clamp_max(size) - 1
+            chunks = chunks[wanted[ends[0] // CHUNK] | wanted[ends[1] // CHUNK]]
+        parts = []
+        step = max(1, BLOCK // 4 // (CHUNK * len(keys)))
         for some in chunks.split(step):
             cell = (some.unsqueeze(-1) * CHUNK + torch.arange(CHUNK)).view(-1)
-            inside = cell < size
-            cell = cell.clamp_max(size - 1)
-            limit = torch.where(inside, law.limit[cell].long() + (1 << 31), -1)
-            keys = mix_keys(self._keys[index].unsqueeze(-1), some.unsqueeze(0))
-            word = _words(self.seed, OFTEN, keys.view(-1), CHUNK_BLOCKS).view(samples, -1)
+            limit = torch.where(cell < size, limits[cell.clamp_max(size - 1)].long() + (1 << 31), -1)
+            each = mix_keys(keys.unsqueeze(-1), some.unsqueeze(0))
+            word = _words(self.seed, OFTEN, each.view(-1), CHUNK_BLOCKS).view(len(keys), -1)
             sample, place = (word <= limit).nonzero(as_tuple=True)
-            parts.append((sample, cell[place], word[sample, place]))
-        sample, cell, word = (
-            (torch.cat(column) for column in zip(*parts, strict=True)) if parts else (chunks,) * 3
-        )
-        if not len(cell):
+            parts.append((sample, cell[place] + start, word[sample, place]))
+        if not parts:
             return None
-        read = law.likely[cell].long()
-        other = (word > law.likely_limit[cell].long() + (1 << 31)).nonzero().squeeze(-1)
-        if len(other):
-            place = cell[other] + start
-            chances = wrong_reads(marginal.conductance_S[place].double(), marginal.symbols[place], store.cell)
-            likely = read[other].unsqueeze(-1)
-            most = chances.gather(-1, likely).squeeze(-1)
-            below = chances.scatter(-1, likely, 0.0).cumsum(-1)
-            # rounded to 2^-32 the word may lie a little beyond the last of them
-            toss = (uniforms(word[other]) - most).clamp_min(0).minimum(below[:, -1] * (1 - 2.0**-52))
-            second = (below <= toss.unsqueeze(-1)).sum(-1)
-            read[other] = torch.where(second < below.shape[-1], second, read[other])
-        return _Cells(sample=sample, kept=cell + start, read=read)
+        sample, kept, word = (torch.cat(column) for column in zip(*parts, strict=True))
+        if not len(kept):
+            return None
+        below = store.law.cumulative(marginal.conductance_S[kept], marginal.symbols[kept])
+        return _Cells(sample=sample, kept=kept, read=_symbols_read(below, uniforms(word)))
+
+
+def _symbols_read(below: Tensor, toss: Tensor) -> Tensor:
+    """[cell] symbols that wrong reads give, int64: how many sums of chances lie at or below a toss.
+
+    The toss may reach the last of them by rounding; then the last wrong symbol is read.
+    """
+    toss = toss.minimum(below[:, -1] * (1 - 2.0**-52))
+    return (below[:, :-1] <= toss.unsqueeze(-1)).sum(-1)
+
+
+@lru_cache(maxsize=1024)
+def _poisson_sums(rate: float) -> Tensor:
+    """P(N <= n) of a Poisson number of mean ``rate`` up to 32, float64."""
+    terms = [math.exp(-rate)]
+    for n in range(1, math.ceil(rate + 12 * rate**0.5 + 40)):
+        terms.append(terms[-1] * rate / n)
+    return torch.tensor(terms, dtype=torch.float64).cumsum(0)
+
+
+def _wanted(store: StoredCells, rows: Tensor) -> Tensor | None:
+    """[kept // 64] bool: stretches of kept cells that lie in rows to be read; None where all may."""
+    marginal, size = store.marginal, store.inner * store.layout.symbols
+    assert marginal is not None
+    if store.layout.words is not None:
+        return None
+    ids = (rows if rows.ndim == 1 else rows.any(0)).nonzero().squeeze(-1)
+    bounds = marginal.bounds
+    if len(ids) * len(bounds) * SEARCH > len(marginal):
+        return None
+    ends = torch.stack((ids * size, (ids + 1) * size - 1)).to(marginal.cells.dtype)
+    marks = torch.zeros(len(marginal) // CHUNK + 2, dtype=torch.int32)
+    for start, end in pairwise(bounds[1:]):
+        cells = marginal.cells[start:end]
+        low, high = torch.searchsorted(cells, ends[0]), torch.searchsorted(cells, ends[1], right=True)
+        some = high > low
+        ones = torch.ones(int(some.sum()), dtype=torch.int32)
+        marks.index_add_(0, (low[some] + start) // CHUNK, ones)
+        marks.index_add_(0, (high[some] + start - 1) // CHUNK + 1, -ones)
+    return marks.cumsum(0) > 0
 
 
 def _places(store: StoredCells, uniform: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@
 #include "errors.hpp"
 #include "functions.hpp"
 #include "linear.hpp"
+#include "reads.hpp"
 
 namespace ohm {
 namespace OHM_ISA {
@@ -65,6 +66,7 @@ inline Kernels make_kernels(const char* name) {
   made.words = words;
   made.hits = hits;
   made.wrong_outputs = wrong_outputs;
+  made.reads = reads;
   made.row_variance = row_variance;
   made.deviates = deviates;
   made.serial_packed_bytes = serial::packed_bytes;

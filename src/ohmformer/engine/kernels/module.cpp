@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "digit_serial_module.hpp"
+#include "reads_module.hpp"
 #include "table.hpp"
 
 namespace nb = nanobind;
@@ -112,6 +113,7 @@ NB_MODULE(_native, m) {
       });
   nb::class_<Choice> choice(m, "Kernels");
   bind_digit_serial(m, choice);
+  bind_reads(m, choice);
   choice
       .def("__init__",
            [](Choice* self, const std::string& name) {

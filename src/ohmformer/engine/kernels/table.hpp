@@ -98,6 +98,40 @@ struct ErrorJob {
   int64_t b_column, b_inner;
 };
 
+// One read of one dense tensor by many samples; see reads.hpp and engine/reads.py. Classes of kept cells:
+// class 0 is never misread, classes 1 ... `classes` are hit seldom, the last is asked at every read.
+struct ReadJob {
+  uint64_t seed, hits, often;  // streams
+  const int64_t* keys;         // [samples]
+  const int64_t* counts;       // [samples] hits in classes 1 ... `classes`
+  int64_t samples;
+  const void* cells;  // [kept] cell numbers, int64 if wide, else int32
+  int wide;
+  const uint8_t* meant;       // [kept] symbols
+  const float* conductance;   // [kept]
+  const int64_t* bounds;      // [classes + 3]
+  int64_t classes;
+  const double* sums;         // [classes + 1] of rates of hits
+  double largest_sum;         // the number below the last of them
+  const double* rates;        // [classes] of hits of one cell
+  const int32_t* limits;      // [cells of the last class]
+  const int32_t* values;      // [symbols, levels] what a symbol adds to the number
+  int64_t symbols, levels;    // cells of a number, levels of a cell
+  const double* table;        // [levels, bins, 4, levels] of engine/read_law.py
+  int64_t bins;
+  double bins_per_S;
+  int64_t inner;           // numbers of a row
+  const uint8_t* rows;     // [samples or 1, rows] that are read, or null: all
+  int64_t rows_step;       // between samples
+  const uint8_t* wanted;   // [kept / 64] blocks of kept cells that may lie in such rows, or null
+};
+
+// Wrong number: key = position * samples + sample; index is of the cell in the number while cells are merged.
+struct WrongNumber {
+  uint64_t key;
+  int32_t delta, index;
+};
+
 struct Kernels {
   const char* name;
   int pack_columns, pack_inner;  // packed panels: this many columns, inner steps of this many elements
@@ -118,6 +152,7 @@ struct Kernels {
   int64_t (*hits)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, uint64_t below,
                   int64_t* found, int64_t room);
   int64_t (*wrong_outputs)(const ErrorJob& job, WrongOutput* found, int64_t room);
+  int64_t (*reads)(const ReadJob& job, WrongNumber** wrong);
   void (*row_variance)(const int8_t* codes, int64_t rows, int64_t inner, const double* power, int64_t digits,
                        const double* closed, int64_t planes, const int64_t* bounds, int64_t groups,
                        const double* weights, const double* variance, double width, double* found, int threads);
