@@ -143,7 +143,7 @@ def assert_moments(draws: Tensor, mean: Tensor, variance: Tensor) -> None:
 def test_reads_of_weights_and_biases_have_the_closed_form_of_fresh_cells() -> None:
     # 34 times the amplitude: cells of two levels, where the bias lies, are misread too
     layer, x = Layer(), torch.randn(3, 24, generator=generator(3))
-    for scale, draws in ((7.0, 600), (34.0, 600)):
+    for scale, draws in ((7.0, 250), (34.0, 250)):
         chip = override(chips.wang2024(), {SCALE: scale})
         mean, variance = expected_moments(layer, x, chip)
         through, source = StraightThrough(layer, chip), generator(4)
@@ -169,7 +169,7 @@ def test_a_noisy_model_spreads_as_fresh_chips_do() -> None:
     model = Family("DistilBertModel", "DistilBertConfig", settings).make()
     model.set_attn_implementation("eager")
     inputs = {"input_ids": torch.tensor([[5, 9, 40]])}
-    runs = 30
+    runs = 16
     through, source, seen = StraightThrough(model, chip), generator(5), []
     for _ in range(runs):
         with through.drawing(source):
