@@ -1,0 +1,187 @@
+"""A chip while models run on it: bookkeeping, and operands on their way."""
+
+from __future__ import annotations
+
+import math
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ohmformer.deploy.coverage import COMPUTE, DENSE, FUNCTION, Coverage
+from ohmformer.deploy.keys import RunKeys
+from ohmformer.deploy.storage import StoredBlock, StoredParameter
+from ohmformer.engine import Draw, FusedOperations, Misreads, ProductEngine, ReadPlan, plan_reads
+from ohmformer.errors import UserError
+from ohmformer.ir import DenseRead, FunctionCall, Product, Recorder, Resident, SubOp
+from ohmformer.numerals import quantise_per_row, quantise_per_tensor
+from ohmformer.specs import ChipSpec
+
+BLOCK = "_ohmformer_block"  # attribute of a tensor that stands for one expert of a stored parameter
+
+
+class Running:
+    """A chip while models run on it: whose noise comes next, what was read, and what is counted."""
+
+    def __init__(self, chip: ChipSpec, engine: ProductEngine, seed: int) -> None:
+        self.chip = chip
+        self.engine = engine
+        self.seed = seed
+        self.samples = 0  # sequences met so far, the number of the next one
+        self.numbers: Tensor | None = None  # of the samples, where the caller gives them
+        self.keys = RunKeys(torch.zeros(1, dtype=torch.int64), 1, 0)
+        self.parameters: dict[int, StoredParameter] = {}
+        self.coverage: Coverage | None = None
+        self.recorder: Recorder | None = None
+        self.path: list[str] = []
+        self._plan: ReadPlan | None = None
+        self._blocks: dict[int, StoredBlock] = {}  # by identity of the parameter
+        self._experts = False  # whether a tensor stands for an expert
+        self._fused = FusedOperations(chip, engine)
+
+    # --- bookkeeping -------------------------------------------------------------------------------
+
+    def start_run(self, batch: int, tokens: int, first: int) -> None:
+        """Begin one forward run of ``batch`` samples with ``first`` tokens in the cache.
+
+        Its noise depends on the seed, the numbers of the samples and the positions of their tokens alone.
+        """
+        if self.numbers is None:
+            samples = torch.arange(self.samples, self.samples + batch)
+            self.samples += batch
+        else:
+            samples = self.numbers.repeat_interleave(max(1, batch // max(1, len(self.numbers))))
+            if len(samples) != batch:
+                raise UserError(
+                    f"{len(self.numbers)} samples are numbered, but the batch holds {batch} sequences."
+                )
+        self.keys = RunKeys(samples, tokens, first)
+        self._plan = None
+
+    def misreads(self, entry: StoredParameter, rows: Tensor | None = None) -> Misreads | None:
+        """What this run's samples read wrong of a stored parameter.
+
+        rows: [row] bool, the rows that are read; None reads all
+        """
+        if self._plan is None:
+            stores = [stored.cells for stored in self.parameters.values()]
+            self._plan = plan_reads(stores, self.seed, self.keys.reads)
+        return self._plan.misreads(entry.index, rows)
+
+    def draw(self, kind: str, lead: tuple[int, ...]) -> Draw:
+        """Where the noise of the next product of its kind comes from; its rows are [*lead]."""
+        return Draw(seed=self.seed, stream=self.keys.stream(kind), keys=self.keys.rows(lead))
+
+    @property
+    def module(self) -> str:
+        """Path of the module that is running (known in checking and tracing runs)."""
+        return self.path[-1] if self.path else ""
+
+    def note(self, operation: str, where: str, why: str = "") -> None:
+        """Add to the coverage table, if one is being collected."""
+        if self.coverage is not None:
+            self.coverage.note(self.module, operation, where, why)
+
+    def record(self, subop: SubOp) -> None:
+        """Add to the program, if one is being collected."""
+        if self.recorder is not None:
+            self.recorder.record(subop)
+
+    def call(
+        self, operation: str, function: str, elements: int, where: str = FUNCTION, why: str = ""
+    ) -> None:
+        """Note and record ``elements`` evaluations of ``function``."""
+        if self.coverage is not None:
+            self.note(operation, where, why)
+        if self.recorder is not None and elements:
+            self.record(
+                FunctionCall(module=self.module, operation=operation, function=function, elements=elements)
+            )
+
+    def _product(
+        self, operation: str, batch: int, rows: int, inner: int, columns: int, resident: Resident
+    ) -> None:
+        self.note(operation, COMPUTE)
+        if self.recorder is not None and batch * rows * inner * columns:
+            self.record(
+                Product(
+                    module=self.module,
+                    operation=operation,
+                    batch=batch,
+                    rows=rows,
+                    inner=inner,
+                    columns=columns,
+                    resident=resident,
+                )
+            )
+
+    def _read(self, operation: str, words: int) -> None:
+        self.note(operation, DENSE)
+        if self.recorder is not None and words:
+            self.record(DenseRead(module=self.module, operation=operation, words=words))
+
+    # --- operands ----------------------------------------------------------------------------------
+
+    def _encode(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes and scale of a streamed operand [..., row, inner]."""
+        bits, precision = self.chip.precision.activation_bits, self.chip.precision
+        if values.is_meta:
+            return values, values.new_empty((*values.shape[:-1], 1))
+        if precision.activation_scale == "per_tensor":
+            quantised = quantise_per_tensor(values, bits, dtype=torch.float32)
+        else:
+            quantised = quantise_per_row(values, bits, dtype=torch.float32)
+        return quantised.codes, quantised.scale
+
+    def block_of(self, value: object) -> StoredBlock | None:
+        """What ``value`` stands for: a stored parameter, or one expert of it."""
+        block = self._blocks.get(id(value))
+        if block is not None:
+            return block
+        entry = self.parameters.get(id(value))
+        if entry is not None:
+            block = self._blocks[id(value)] = StoredBlock(entry=entry)
+            return block
+        return getattr(value, BLOCK, None) if self._experts else None
+
+    def stands_for(self, value: Tensor, block: StoredBlock) -> None:
+        """Let ``value`` stand for one expert of a stored parameter."""
+        self._experts = True
+        setattr(value, BLOCK, block)
+
+    def parameter(self, parameter: Tensor, used: int | None = None) -> Tensor:
+        """A stored parameter as the first sample reads it.
+
+        used: how many of its numbers are needed; None needs all
+        """
+        block = self.block_of(parameter)
+        if block is None:
+            raise ValueError("not a stored parameter")
+        self._count_read(block, 1.0 if used is None else min(1.0, used / parameter.numel()))
+        return parameter if parameter.is_meta else block.values(self.misreads(block.entry))
+
+    def _count_read(self, block: StoredBlock, share: float = 1.0) -> None:
+        self._read("read of stored vector", math.ceil(block.words * share))
+
+    def _vector(self, parameter: Any, lead: tuple[int, ...]) -> tuple[Any, Tensor | None]:
+        """A stored vector for rows [*lead, n]: as written, or (None, as each row reads it)."""
+        block = self.block_of(parameter)
+        if block is None:
+            return parameter, None
+        self._count_read(block)
+        if parameter.is_meta:
+            return parameter, None
+        found = block.misreads(self.misreads(block.entry))
+        if found is None:
+            return block.entry.values(None), None
+        samples = len(self.keys.samples)
+        count = prod(lead)
+        own = block.entry.values_by_sample(found, samples).reshape(samples, -1)
+        each = self.keys.per_sample(count)
+        own = own[:1].expand(count, -1) if each == count else own.repeat_interleave(each, 0)
+        return None, own.reshape(*lead, -1)
+
+    def value_of(self, value: Any, used: int | None = None) -> Any:
+        """A stored parameter becomes what a dense read gives; anything else stays."""
+        return value if self.block_of(value) is None else self.parameter(value, used)
