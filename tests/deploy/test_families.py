@@ -148,8 +148,18 @@ def test_padding_is_masked() -> None:
 @pytest.mark.parametrize(
     ("config", "model", "settings", "reason"),
     [
-        ("EsmConfig", "EsmModel", {"pad_token_id": 1, "position_embedding_type": "rotary"}, "operation erf in .*layer.*has no place"),
-        ("MambaConfig", "MambaModel", {"state_size": 4}, "layers of type LinearAttentionLayer cannot be kept"),
+        (
+            "EsmConfig",
+            "EsmModel",
+            {"pad_token_id": 1, "position_embedding_type": "rotary"},
+            "operation erf in .*layer.*has no place",
+        ),
+        (
+            "MambaConfig",
+            "MambaModel",
+            {"state_size": 4},
+            "layers of type LinearAttentionLayer cannot be kept",
+        ),
     ],
 )
 def test_families_without_a_place_are_refused_by_name(
