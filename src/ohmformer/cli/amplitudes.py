@@ -12,7 +12,7 @@ from ohmformer.cli.options import Chips, Debug, Json, Out, Seed, Settings, Threa
 from ohmformer.cli.outputs import check_file, open_output
 from ohmformer.cli.progress import progress
 from ohmformer.cli.setups import chips_from
-from ohmformer.cli.tolerance import open_folder, write_result
+from ohmformer.cli.tolerance import kept_in, write_result
 from ohmformer.errors import UserError, write_atomically
 
 __all__ = ["amplitudes"]
@@ -73,11 +73,10 @@ def amplitudes(
             raise UserError("--from only draws: give the picture's file with --picture.")
         content = _read(drawn_from)
     else:
-        journal = open_folder(out)
         chips = None if chip is None and settings is None else chips_from(chip, settings)
         from ohmformer.verbs.amplitudes import measure_amplitudes
 
-        with progress() as step:
+        with kept_in(out) as journal, progress() as step:
             result = measure_amplitudes(
                 None if encoder == NONE else encoder,
                 None if decoder == NONE else decoder,
@@ -96,12 +95,12 @@ def amplitudes(
                 progress=step,
                 **journal,
             )
-        from ohmformer.cli.tables import print_evaluation
+            from ohmformer.cli.tables import print_evaluation
 
-        for found in (result.encoder, result.decoder):
-            if found is not None:
-                print_evaluation(output.console, found)
-        content = write_result(output, "amplitudes", result, out, RESULT_FILE)
+            for found in (result.encoder, result.decoder):
+                if found is not None:
+                    print_evaluation(output.console, found)
+            content = write_result(output, "amplitudes", result, out, RESULT_FILE)
     if picture is not None:
         from ohmformer.reports.amplitudes import amplitude_picture
 

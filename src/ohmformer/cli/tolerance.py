@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +19,7 @@ from ohmformer.errors import UserError
 if TYPE_CHECKING:
     from ohmformer.verbs.trials import Trial
 
-__all__ = ["RESULT_FILE", "open_folder", "tolerance", "trial_of"]
+__all__ = ["RESULT_FILE", "kept_in", "tolerance", "trial_of", "write_result"]
 
 DEFAULT_TOKENS = 2048
 DEFAULT_QUESTIONS = 100
@@ -99,11 +101,11 @@ def tolerance(
     bound = loss_of(loss)
     output = open_output(json, threads=threads)
     machine = one_chip(chip, settings)
-    journal = open_folder(out)
     columns = Columns(text=text_column, label=label_column)
-    from ohmformer.verbs.tolerating import tolerate
+    from ohmformer.verbs.tolerating import check_request, tolerate
 
-    with progress() as step:
+    check_request(noise or None, bound=bound, repeat=repeat, up_to=up_to, resolution=resolution)
+    with kept_in(out) as journal, progress() as step:
         trial = trial_of(
             model,
             task,
@@ -128,10 +130,10 @@ def tolerance(
             published=published,
             seed=seed,
         )
-    from ohmformer.reports.tolerances import print_tolerances
+        from ohmformer.reports.tolerances import print_tolerances
 
-    print_tolerances(output.say, result)
-    write_result(output, "tolerance", result, out, RESULT_FILE)
+        print_tolerances(output.say, result)
+        write_result(output, "tolerance", result, out, RESULT_FILE)
 
 
 def loss_of(text: str) -> float:
@@ -149,15 +151,28 @@ def loss_of(text: str) -> float:
     return value
 
 
-def open_folder(out: str | None) -> dict[str, Any]:
-    """The journal in the folder ``out``, which is made where it is missing; nothing without a folder."""
+@contextmanager
+def kept_in(out: str | None) -> Iterator[dict[str, Any]]:
+    """The journal in the folder ``out``, which is made where it is missing; nothing without a folder.
+
+    A new folder in which nothing was written falls away again.
+    """
     if out is None:
-        return {}
+        yield {}
+        return
     check_folder(out)
-    Path(out).mkdir(parents=True, exist_ok=True)
     from ohmformer.verbs import Journal
 
-    return {"journal": Journal(Path(out) / JOURNAL_FILE)}
+    folder = Path(out)
+    journal = Journal(folder / JOURNAL_FILE)
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield {"journal": journal}
+    finally:
+        if new:
+            with suppress(OSError):  # something was written
+                folder.rmdir()
 
 
 def write_result(output: Output, name: str, result: Any, out: str | None, file: str) -> dict[str, Any]:

@@ -26,9 +26,9 @@ NO_NOISE = "chip without noise"
 
 # where misreads of the top level of each kind of cell, in closed form, rise from rare to half of its reads
 GRID: Mapping[str, tuple[float, ...]] = {
-    "wang2024_1bit_cells": (18.0, 28.0, 31.0, 34.0, 40.0),
-    "wang2024": (1.0, 4.0, 5.0, 6.0, 7.0, 8.0),
-    "wang2024_4bit_cells": (0.5, 1.0),
+    "wang2024_1bit_cells": (18.0, 30.0, 34.0),
+    "wang2024": (1.0, 5.0, 6.0, 7.0),
+    "wang2024_4bit_cells": (1.0,),
 }
 
 

@@ -21,7 +21,16 @@ from ohmformer.verbs.losses import Verdict, least_items, paired_loss, verdict
 from ohmformer.verbs.trials import Trial
 from ohmformer.workloads import Metric
 
-__all__ = ["PUBLISHED", "STARTS", "Probe", "Statement", "Tolerance", "ToleranceResult", "tolerate"]
+__all__ = [
+    "PUBLISHED",
+    "STARTS",
+    "Probe",
+    "Statement",
+    "Tolerance",
+    "ToleranceResult",
+    "check_request",
+    "tolerate",
+]
 
 STARTS: Mapping[str, Mapping[str, Value]] = {
     # where a chip has none of a noise: what counts as its amplitude 1. MNSIM 2.0 takes 0.1 % of stuck cells;
@@ -148,8 +157,7 @@ def tolerate(
 
     Error: UserError for an unknown or repeated noise and for numbers out of their range.
     """
-    _check(bound, repeat, up_to, resolution)
-    kinds = _kinds(noises)
+    kinds = check_request(noises, bound=bound, repeat=repeat, up_to=up_to, resolution=resolution)
     started_at = time.perf_counter()
     search = _Search(trial, bound, tuple(range(seed, seed + repeat)), alone)
     fp32, answers = trial.run(None, seed, "fp32")
@@ -188,7 +196,10 @@ def tolerate(
     )
 
 
-def _check(bound: float, repeat: int, up_to: float, resolution: float) -> None:
+def check_request(
+    noises: Sequence[str] | None, *, bound: float, repeat: int, up_to: float, resolution: float
+) -> list[NoiseKind]:
+    """The noises asked for; UserError for an unknown or repeated one and for numbers out of their range."""
     if not 0 < bound < 1:
         raise UserError(f"The loss is {bound:g}: it must lie between 0 and 1 (0 and 100 %).")
     if repeat < 1:
@@ -197,9 +208,6 @@ def _check(bound: float, repeat: int, up_to: float, resolution: float) -> None:
         raise UserError(f"The largest amplitude is {up_to:g}: it must lie between 1 and 1e6.")
     if not 1.01 <= resolution <= 2:
         raise UserError(f"The resolution is {resolution:g}: it must lie between 1.01 and 2.")
-
-
-def _kinds(noises: Sequence[str] | None) -> list[NoiseKind]:
     by_name = {kind.name: kind for kind in NOISES}
     asked = names() if noises is None else list(noises)
     for name in asked:
