@@ -101,7 +101,8 @@ def _panel(evaluation: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -
     ideal = Mark(value=float(second["values"][0]), label=str(second["label"]))
     chips = max(len(scores[point["label"]]["values"]) for point in points)
     unit = "tokens" if evaluation["kind"] == "perplexity" else "texts"
-    about = f"{evaluation['model']} on {evaluation['task']}: {integer(evaluation['n'])} {unit}, {chips} chip{'s' * (chips > 1)}"
+    about = f"{evaluation['model']} on {evaluation['task']}: {integer(evaluation['n'])} {unit}, "
+    about += "1 chip" if chips == 1 else f"{chips} chips"
     if evaluation["kind"] == "perplexity":
         return Panel(
             title=f"perplexity, lower is better. {about}",

@@ -1,5 +1,6 @@
-"""The verbs: evaluate, generate, estimate, demonstrate."""
+"""The verbs: evaluate, tolerate, generate, estimate, demonstrate."""
 
+from ohmformer.verbs.amplitudes import AmplitudeResult, measure_amplitudes
 from ohmformer.verbs.demonstrating import DemoResult, demonstrate
 from ohmformer.verbs.deviation import layer_deviations
 from ohmformer.verbs.documents import document, plain, versions, write_document
@@ -16,9 +17,12 @@ from ohmformer.verbs.evaluating import (
 )
 from ohmformer.verbs.generating import GeneratedText, GenerationResult, generate
 from ohmformer.verbs.journal import Journal
+from ohmformer.verbs.tolerating import ToleranceResult, tolerate
+from ohmformer.verbs.trials import Trial, choices_trial, classifier_trial, head_trial, perplexity_trial
 
 __all__ = [
     "FP32",
+    "AmplitudeResult",
     "DemoResult",
     "EstimateResult",
     "EvaluationResult",
@@ -27,6 +31,10 @@ __all__ = [
     "Journal",
     "Score",
     "Setup",
+    "ToleranceResult",
+    "Trial",
+    "choices_trial",
+    "classifier_trial",
     "demonstrate",
     "document",
     "estimate",
@@ -35,9 +43,13 @@ __all__ = [
     "evaluate_multiple_choice",
     "evaluate_perplexity",
     "generate",
+    "head_trial",
     "layer_deviations",
+    "measure_amplitudes",
+    "perplexity_trial",
     "plain",
     "program_of",
+    "tolerate",
     "versions",
     "write_document",
 ]
