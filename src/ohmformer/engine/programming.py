@@ -181,21 +181,31 @@ def wrong_reads(conductance: Tensor, symbol: Tensor, cell: DenseCellSpec) -> Ten
     return chances.scatter_(-1, symbol.long().unsqueeze(-1), 0.0)
 
 
-def class_of(conductance: Tensor, symbol: int, cell: DenseCellSpec) -> Tensor:
-    """Class of cells of one symbol by what they were programmed to, uint8: 0 never misread, else 1 + class.
+@lru_cache(maxsize=64)
+def _class_table(cell: DenseCellSpec) -> Tensor:
+    """[symbol · step of the grid], uint8: class by deviation, all edges being points of the grid."""
+    edges = class_edges(cell)
+    middle = (GRID[:-1] + GRID[1:]) / 2
+    points = torch.cat((middle, middle[-1:] + GRID[1]))
+    sides = (edges.unsqueeze(-1) < points).sum(-2)  # [symbol, side, step]
+    return torch.cat((sides[:, 0].flip(-1), sides[:, 1]), -1).to(torch.uint8).view(-1)
 
+
+def class_of(conductance: Tensor, symbol: Tensor, cell: DenseCellSpec) -> Tensor:
+    """Class of cells by what they were programmed to, uint8: 0 never misread, else 1 + class.
+
+    conductance: [cell], S, float32; symbol: [cell], uint8, what was meant
     Error: a float32 conductance may lie beyond a ceiling by its own rounding (1e-3 of the probability).
     """
-    edges, sd = class_edges(cell)[symbol], _programming_sd(cell)
-    nominal = float(level_conductances(cell)[symbol])
+    sd, symbol, levels = _programming_sd(cell), symbol.int(), level_conductances(cell)
     if sd == 0:  # a cell away from its level is stuck
-        own = int((edges[0] == 0).sum())
-        on_level = conductance == torch.tensor(nominal, dtype=conductance.dtype)
-        return torch.where(on_level, own, len(CEILINGS)).to(torch.uint8)
-    borders = torch.cat((-edges[0].flip(0), edges[1]))
-    deviation = conductance.double().sub_(nominal).div_(sd)
-    crossed = torch.bucketize(deviation, borders, out_int32=True)
-    return crossed.sub_(len(FLOORS)).abs_().to(torch.uint8)
+        own = (class_edges(cell)[:, 0] == 0).sum(-1).to(torch.uint8)
+        on_level = conductance == levels.float().index_select(0, symbol)
+        return torch.where(on_level, own.index_select(0, symbol), len(CEILINGS)).to(torch.uint8)
+    steps = len(GRID)
+    deviation = conductance.double().sub_(levels.index_select(0, symbol)).mul_(1 / (float(GRID[1]) * sd))
+    place = deviation.add_(steps).clamp_(0, 2 * steps - 1).int()
+    return _class_table(cell).index_select(0, place.add_(symbol, alpha=2 * steps))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,11 +233,8 @@ class MarginalCells:
         """The cells in their classes at the noises of ``cell``."""
         kind = torch.empty(len(symbols), dtype=torch.uint8)
         for start in range(0, len(symbols), BLOCK):
-            part, stored = symbols[start : start + BLOCK], conductance_S[start : start + BLOCK]
-            for value in range(cell.levels):
-                chosen = (part == value).nonzero().squeeze(-1)
-                if len(chosen):
-                    kind[chosen + start] = class_of(stored[chosen], value, cell)
+            part = slice(start, start + BLOCK)
+            kind[part] = class_of(conductance_S[part], symbols[part], cell)
         return cls.by_class(cells, symbols, conductance_S, kind, safe)
 
     @classmethod
@@ -241,9 +248,9 @@ class MarginalCells:
         bounds = (0, *accumulate(torch.bincount(kind, minlength=len(CEILINGS) + 1).tolist()))
         order = kind.argsort(stable=True)
         return cls(
-            cells=cells[order],
-            symbols=symbols[order],
-            conductance_S=conductance_S[order],
+            cells=cells.index_select(0, order),
+            symbols=symbols.index_select(0, order),
+            conductance_S=conductance_S.index_select(0, order),
             safe=safe,
             bounds=bounds,
         )
@@ -270,17 +277,13 @@ def program_cells(
     tails = 0.5 * torch.special.erfc(safe / math.sqrt(2))  # [symbol, side]
     found, symbol = draw_places(source, tails.sum(-1), generator)
     conductance, kind = torch.empty(len(found)), torch.empty(len(found), dtype=torch.uint8)
-    sd = _programming_sd(cell)
+    nominal, sd = level_conductances(cell).float(), _programming_sd(cell)
     for start in range(0, len(found), BLOCK):
-        part = symbol[start : start + BLOCK]
-        for value, nominal in enumerate(level_conductances(cell).tolist()):
-            chosen = (part == value).nonzero().squeeze(-1)
-            if not len(chosen):
-                continue
-            deviation = _draw_deviations(tails[value], len(chosen), generator)
-            own = deviation.mul_(sd).add_(nominal).clamp_min_(0.0)
-            chosen += start
-            conductance[chosen], kind[chosen] = own, class_of(own, value, cell)
+        part = slice(start, start + BLOCK)
+        meant = symbol[part]
+        deviation = _draw_deviations(tails, meant, generator)
+        own = deviation.mul_(sd).add_(nominal.index_select(0, meant.int())).clamp_min_(0.0)
+        conductance[part], kind[part] = own, class_of(own, meant, cell)
     if source.layout.cells < 1 << 31:
         found = found.int()
     if cell.noise.stuck_low_rate + cell.noise.stuck_high_rate == 0:
@@ -308,12 +311,12 @@ def draw_places(source: SymbolsToStore, share: Tensor, generator: torch.Generato
     limit = torch.where(often, share, 0.0).float()
     places, symbols = [], []
     for start, stored in source.blocks():
-        keep = torch.rand(stored.shape, generator=generator) < limit[stored.int()]
+        keep = torch.rand(stored.shape, generator=generator) < limit.index_select(0, stored.int())
         ends = torch.searchsorted(place, torch.tensor([start, start + len(stored)]))
         keep[place[ends[0] : ends[1]] - start] = True
         chosen = keep.nonzero().squeeze(-1)
         places.append(chosen + start)
-        symbols.append(stored[chosen])
+        symbols.append(stored.index_select(0, chosen))
     return torch.cat(places) if places else place, torch.cat(symbols) if symbols else symbol
 
 
@@ -363,17 +366,16 @@ def _with_stuck(
     )
 
 
-def _draw_deviations(tails: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Standardised programming deviations outside the safe interval of one symbol, [count], float32.
+def _draw_deviations(tails: Tensor, symbol: Tensor, generator: torch.Generator) -> Tensor:
+    """Standardised programming deviations outside the safe interval of each cell's symbol, [cell], float32.
 
-    tails: [side] probability mass of a standard normal below and above the safe interval.
+    tails: [symbol, side] probability mass of a standard normal below and above the safe interval.
     """
-    low, total = float(tails[0]), float(tails.sum())
-    if total == 1.0:  # no interval is safe
-        return torch.randn(count, generator=generator)
-    mass = torch.rand(count, generator=generator, dtype=torch.float64).mul_(total)
-    below = mass < low
+    symbol = symbol.int()
+    total = tails.sum(-1).index_select(0, symbol)
+    mass = torch.rand(len(symbol), generator=generator, dtype=torch.float64).mul_(total)
+    below = mass < tails[:, 0].contiguous().index_select(0, symbol)
     # the mass beyond the deviation, kept in the tail, where the inverse normal is accurate
-    beyond = torch.where(below, mass, total - mass).clamp_min_(1e-300)
+    beyond = torch.where(below, mass, total.sub_(mass)).clamp_min_(1e-300)
     deviation = torch.special.ndtri(beyond).float()
     return torch.where(below, deviation, -deviation)

@@ -31,7 +31,8 @@ class ReadLaw:
            or inaccurate (cells without noise: their law has steps), then the closed form is evaluated
 
     Error: ``ACCURACY`` of the probability, or of ``NEGLIGIBLE`` where that is more, checked between the
-           points (twice that in the one bin where the telegraph limit sets in); conductances above the table are read as its end (at most one cell in 1e18).
+           points (twice that in the one bin where the telegraph limit sets in); conductances above the
+           table are read as its end (at most one cell in 1e18).
     """
 
     def __init__(self, cell: DenseCellSpec) -> None:
