@@ -245,15 +245,24 @@ class MarginalCells:
         if bool((cells[1:] < cells[:-1]).any()):
             cells, order = cells.sort()
             symbols, conductance_S, kind = symbols[order], conductance_S[order], kind[order]
-        bounds = (0, *accumulate(torch.bincount(kind, minlength=len(CEILINGS) + 1).tolist()))
-        order = kind.argsort(stable=True)
-        return cls(
-            cells=cells.index_select(0, order),
-            symbols=symbols.index_select(0, order),
-            conductance_S=conductance_S.index_select(0, order),
-            safe=safe,
-            bounds=bounds,
-        )
+        parts = range(0, len(kind), BLOCK)
+        counts = [torch.bincount(kind[at : at + BLOCK], minlength=len(CEILINGS) + 1).tolist() for at in parts]
+        bounds = (0, *accumulate(sum(column) for column in zip(*counts, strict=True)))
+        if not counts:
+            bounds = (0,) * (len(CEILINGS) + 2)
+        # block by block: the order of all at once would take more memory than the cells
+        made, ends = [torch.empty_like(column) for column in (cells, symbols, conductance_S)], list(bounds)
+        for at, own in zip(parts, counts, strict=True):
+            order = kind[at : at + BLOCK].argsort(stable=True)
+            columns = [
+                column[at : at + BLOCK].index_select(0, order).split(own)
+                for column in (cells, symbols, conductance_S)
+            ]
+            for index, count in enumerate(own):
+                for target, column in zip(made, columns, strict=True):
+                    target[ends[index] : ends[index] + count] = column[index]
+                ends[index] += count
+        return cls(cells=made[0], symbols=made[1], conductance_S=made[2], safe=safe, bounds=bounds)
 
     def regrouped(self, cell: DenseCellSpec) -> MarginalCells:
         """The same cells in their classes at other noises."""
@@ -309,13 +318,14 @@ def draw_places(source: SymbolsToStore, share: Tensor, generator: torch.Generato
         return place, symbol
     # a float32 deviate is a multiple of 2^-24: fine for these shares, too coarse for small ones
     limit = torch.where(often, share, 0.0).float()
+    kept_as = torch.int32 if total < 1 << 31 else torch.int64
     places, symbols = [], []
     for start, stored in source.blocks():
         keep = torch.rand(stored.shape, generator=generator) < limit.index_select(0, stored.int())
         ends = torch.searchsorted(place, torch.tensor([start, start + len(stored)]))
         keep[place[ends[0] : ends[1]] - start] = True
         chosen = keep.nonzero().squeeze(-1)
-        places.append(chosen + start)
+        places.append((chosen + start).to(kept_as))
         symbols.append(stored.index_select(0, chosen))
     return torch.cat(places) if places else place, torch.cat(symbols) if symbols else symbol
 

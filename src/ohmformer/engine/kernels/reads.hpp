@@ -141,82 +141,102 @@ struct WrongCells {
   }
 };
 
-// The cubic of one cell's conductance: its coefficients, and where in its bin it lies.
-struct LawPlace {
-  const double* c;
-  double at;
-  LawPlace(const ReadJob& job, int64_t kept) {
-    double place = static_cast<double>(job.conductance[kept]) * job.bins_per_S;
-    if (place > static_cast<double>(job.bins)) place = static_cast<double>(job.bins);
-    int64_t whole = static_cast<int64_t>(place);
-    if (whole > job.bins - 1) whole = job.bins - 1;
-    c = job.table + (job.meant[kept] * job.bins + whole) * 4 * job.levels;
-    at = place - static_cast<double>(whole);
+// Candidates for wrong cells, settled many at once so that memory is fetched ahead.
+template <int LEVELS>
+struct Candidates {
+  static constexpr int64_t ROOM = 192;
+  const ReadJob& job;
+  WrongCells& found;
+  int64_t count = 0, kept[ROOM], sample[ROOM];
+  double toss[ROOM], at[ROOM], total[ROOM];
+  const double* c[ROOM];  // [4, LEVELS] of the cubics of a cell's conductance, `at` its place in their bin
+
+  Candidates(const ReadJob& given, WrongCells& into) : job(given), found(into) {}
+
+  void add(int64_t cell, int64_t by, double tossed) {
+    __builtin_prefetch(job.conductance + cell);
+    __builtin_prefetch(job.meant + cell);
+    kept[count] = cell;
+    sample[count] = by;
+    toss[count++] = tossed;
   }
-  double below(int64_t levels, int64_t read) const {
-    const double* own = c + read;
-    return ((own[3 * levels] * at + own[2 * levels]) * at + own[levels]) * at + own[0];
+  double below(int64_t i, int64_t read) const {
+    const double* own = c[i] + read;
+    return ((own[3 * LEVELS] * at[i] + own[2 * LEVELS]) * at[i] + own[LEVELS]) * at[i] + own[0];
+  }
+  // Those whose toss, of a rate of hits, lies below -ln(1 - p), p up to 1/64; then their toss is one of p.
+  void thin() {
+    int64_t left = 0;
+    for (int64_t i = 0; i < count; i++) {
+      const double p = total[i];
+      const double rate = ((((p * (1.0 / 5) + 1.0 / 4) * p + 1.0 / 3) * p + 1.0 / 2) * p + 1.0) * p;
+      const bool keep = toss[i] < rate;
+      kept[left] = kept[i];
+      sample[left] = sample[i];
+      at[left] = at[i];
+      c[left] = c[i];
+      toss[left] = toss[i] * p / rate;
+      total[left] = p;
+      left += keep;
+    }
+    count = left;
+  }
+  void settle(bool thinned) {
+    const double last = static_cast<double>(job.bins);
+    for (int64_t i = 0; i < count; i++) {
+      double place = static_cast<double>(job.conductance[kept[i]]) * job.bins_per_S;
+      place = place > last ? last : place;
+      int64_t whole = static_cast<int64_t>(place);
+      whole = whole > job.bins - 1 ? job.bins - 1 : whole;
+      at[i] = place - static_cast<double>(whole);
+      c[i] = job.table + (job.meant[kept[i]] * job.bins + whole) * 4 * LEVELS;
+      __builtin_prefetch(c[i]);
+      __builtin_prefetch(c[i] + 4 * LEVELS - 1);
+      __builtin_prefetch(static_cast<const char*>(job.cells) + kept[i] * (job.wide ? 8 : 4));
+    }
+    for (int64_t i = 0; i < count; i++) total[i] = below(i, LEVELS - 1);
+    if (thinned) thin();
+    for (int64_t i = 0; i < count; i++) {
+      // the number of sums of chances at or below the toss, which is kept below the last of them
+      const double most = total[i] * (1 - 0x1p-52), own = toss[i] > most ? most : toss[i];
+      int64_t read = 0;
+      for (int64_t r = 0; r < LEVELS - 1; r++) read += below(i, r) <= own;
+      found.add(kept[i], sample[i], read);
+    }
+    count = 0;
   }
 };
 
-// The symbol read: the number of sums of chances at or below a toss, which is kept below the last.
-inline int64_t symbol_read(const LawPlace& place, int64_t levels, double toss, double total) {
-  const double most = total * (1 - 0x1p-52);
-  if (toss > most) toss = most;
-  int64_t read = 0;
-  for (int64_t r = 0; r < levels - 1; r++) read += place.below(levels, r) <= toss;
-  return read;
-}
-
-inline void rare_reads(const ReadJob& job, WrongCells& found) {
+template <int LEVELS>
+void rare_reads(const ReadJob& job, Candidates<LEVELS>& candidates) {
   const Ars ars(job.seed, job.hits);
   const double total = job.sums[job.classes], most = job.largest_sum;
-  constexpr int64_t AT_ONCE = 64;
-  int64_t kept[AT_ONCE];
-  double toss[AT_ONCE];
   for (int64_t sample = 0; sample < job.samples; sample++) {
     const uint64_t key = static_cast<uint64_t>(job.keys[sample]);
-    for (int64_t first = 0; first < job.counts[sample]; first += AT_ONCE) {
-      const int64_t last = smaller(first + AT_ONCE, job.counts[sample]);
-      int64_t some = 0;
-      for (int64_t start = first; start < last; start += 8) {
-        uint32_t words[32];
-        eight_blocks(ars, key, static_cast<uint64_t>(start), words);
-        for (int64_t i = 0; i < smaller(8, last - start); i++) {
-          const uint32_t* own = words + 4 * i;
-          double at = uniform64(own[0], own[1]) * total;
-          if (at > most) at = most;
-          int64_t kind = job.classes - 1;
-          while (kind > 0 && job.sums[kind] > at) kind--;
-          const double share = (at - job.sums[kind]) / (job.sums[kind + 1] - job.sums[kind]);
-          const int64_t low = job.bounds[kind + 1], high = job.bounds[kind + 2];
-          int64_t place = low + static_cast<int64_t>(share * static_cast<double>(high - low));
-          if (place > high - 1) place = high - 1;
-          if (job.wanted && !job.wanted[place / READ_CHUNK]) continue;
-          __builtin_prefetch(job.conductance + place);
-          __builtin_prefetch(job.meant + place);
-          kept[some] = place;
-          toss[some++] = uniform64(own[2], own[3]) * job.rates[kind];
-        }
+    for (int64_t start = 0; start < job.counts[sample]; start += 8) {
+      uint32_t words[32];
+      eight_blocks(ars, key, static_cast<uint64_t>(start), words);
+      if (candidates.count + 8 > Candidates<LEVELS>::ROOM) candidates.settle(true);
+      for (int64_t i = 0; i < smaller(8, job.counts[sample] - start); i++) {
+        const uint32_t* own = words + 4 * i;
+        double at = uniform64(own[0], own[1]) * total;
+        at = at > most ? most : at;
+        int64_t kind = 0;
+        for (int64_t j = 1; j < job.classes; j++) kind += job.sums[j] <= at;
+        const double share = (at - job.sums[kind]) / (job.sums[kind + 1] - job.sums[kind]);
+        const int64_t low = job.bounds[kind + 1], high = job.bounds[kind + 2];
+        int64_t place = low + static_cast<int64_t>(share * static_cast<double>(high - low));
+        place = place > high - 1 ? high - 1 : place;
+        if (job.wanted && !job.wanted[place / READ_CHUNK]) continue;
+        candidates.add(place, sample, uniform64(own[2], own[3]) * job.rates[kind]);
       }
-      int64_t left = 0;
-      for (int64_t i = 0; i < some; i++) {
-        const LawPlace place(job, kept[i]);
-        const double p = place.below(job.levels, job.levels - 1);
-        // -ln(1 - p), p up to 1/64
-        const double rate = ((((p * (1.0 / 5) + 1.0 / 4) * p + 1.0 / 3) * p + 1.0 / 2) * p + 1.0) * p;
-        const bool keep = toss[i] < rate;
-        const int64_t symbol = keep ? symbol_read(place, job.levels, toss[i] * p / rate, p) : 0;
-        if (keep) __builtin_prefetch(static_cast<const char*>(job.cells) + kept[i] * (job.wide ? 8 : 4));
-        kept[left] = kept[i] << 8 | symbol;
-        left += keep;
-      }
-      for (int64_t i = 0; i < left; i++) found.add(kept[i] >> 8, sample, kept[i] & 255);
     }
   }
+  candidates.settle(true);
 }
 
-inline void often_reads(const ReadJob& job, WrongCells& found) {
+template <int LEVELS>
+void often_reads(const ReadJob& job, Candidates<LEVELS>& candidates) {
   const Ars ars(job.seed, job.often);
   const int64_t start = job.bounds[job.classes + 1], size = job.bounds[job.classes + 2] - start;
   for (int64_t first = 0; first < size; first += READ_CHUNK) {
@@ -238,23 +258,30 @@ inline void often_reads(const ReadJob& job, WrongCells& found) {
           mixed(static_cast<uint64_t>(job.keys[sample]), static_cast<uint64_t>(first / READ_CHUNK));
       eight_blocks(ars, key, 0, words);
       eight_blocks(ars, key, 8, words + 32);
+      if (candidates.count + READ_CHUNK > Candidates<LEVELS>::ROOM) candidates.settle(false);
       for (uint64_t wrong = not_above(words, limits) & inside; wrong; wrong &= wrong - 1) {
         const int i = __builtin_ctzll(wrong);
-        const int64_t kept = start + first + i;
-        const LawPlace place(job, kept);
-        const double toss = (static_cast<double>(words[i]) + 0.5) * 0x1p-32;
-        found.add(kept, sample,
-                  symbol_read(place, job.levels, toss, place.below(job.levels, job.levels - 1)));
+        candidates.add(start + first + i, sample, (static_cast<double>(words[i]) + 0.5) * 0x1p-32);
       }
     }
   }
+  candidates.settle(false);
+}
+
+template <int LEVELS>
+void wrong_cells(const ReadJob& job, WrongCells& found) {
+  Candidates<LEVELS> candidates(job, found);
+  rare_reads(job, candidates);
+  often_reads(job, candidates);
 }
 
 // The wrong numbers by position, then by sample, in memory that the caller frees; their count.
 inline int64_t reads(const ReadJob& job, WrongNumber** wrong) {
   WrongCells found(job);
-  rare_reads(job, found);
-  often_reads(job, found);
+  if (job.levels == 2)
+    wrong_cells<2>(job, found);
+  else
+    wrong_cells<4>(job, found);
   found.sort();
   found.merge();
   *wrong = found.data;
