@@ -1,0 +1,115 @@
+"""Keys of rows: made of the sample's number and the place in it, whatever else is in the batch."""
+
+from __future__ import annotations
+
+from itertools import product as pairs
+from math import prod
+
+import pytest
+import torch
+from torch import Tensor
+
+from ohmformer.deploy.keys import READS, RunKeys, name_key, stream_of
+from ohmformer.engine import mix, mix_keys
+from ohmformer.engine.randomness import signed
+
+TOKENS = 7
+# shapes of one sample, as they follow the batch axis
+SHAPES = {
+    "tokens": (TOKENS,),
+    "heads and tokens": (4, TOKENS),
+    "groups, heads, tokens": (2, 2, TOKENS),
+    "pooled": (),
+    "places of an image": (5,),
+    "one": (1,),
+    "tokens first": (TOKENS, 4),
+}
+
+
+def keys_of(samples: list[int], lead: tuple[int, ...], tokens: int = TOKENS, first: int = 0) -> Tensor:
+    return RunKeys(torch.tensor(samples), tokens, first).rows(lead)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_sample_has_the_same_keys_in_every_batch(shape, flat):
+    """In a batch of any size and order, with the batch axis apart or flattened into the rows."""
+    own = SHAPES[shape]
+    rows = prod(own)
+
+    def lead(count: int) -> tuple[int, ...]:
+        return (count * rows,) if flat else (count, *own)
+
+    alone = {number: keys_of([number], lead(1)) for number in (0, 1, 5, 12, 2**40)}
+    for batch in ([0, 1], [5, 0, 12], [2**40, 1], [12, 5, 1, 0, 2**40]):
+        found = keys_of(batch, lead(len(batch))).view(len(batch), rows)
+        for number, keys in zip(batch, found, strict=True):
+            assert torch.equal(keys, alone[number])
+    every = torch.cat(list(alone.values()))
+    assert len(every.unique()) == len(every)  # no two rows share a key
+
+
+def test_a_flattened_batch_has_the_keys_of_the_whole_one():
+    for own in ((TOKENS,), ()):
+        whole = keys_of([3, 9], (2, *own))
+        assert torch.equal(keys_of([3, 9], (2 * prod(own),)), whole)
+
+
+def test_a_key_is_its_sample_its_head_and_its_position():
+    """Tokens computed at once or one after another through a cache meet the noise of their positions."""
+    whole = keys_of([4, 8], (2, 3, TOKENS)).view(2, 3, TOKENS)
+    for sample, head, place in pairs(range(2), range(3), range(TOKENS)):
+        wanted = mix((4, 8)[sample], (head << 32) + place)
+        assert int(whole[sample, head, place]) == signed(wanted)
+    for first in range(TOKENS):
+        step = keys_of([4, 8], (2, 3, 1), tokens=1, first=first).view(2, 3)
+        assert torch.equal(step, whole[:, :, first])
+    parts = [keys_of([4, 8], (2, 3, 2), tokens=2, first=first).view(2, 3, 2) for first in (0, 2, 4)]
+    assert torch.equal(torch.cat(parts, -1), whole[..., :6])
+
+
+def test_rows_that_belong_to_no_sample_are_numbered_through():
+    """Tokens gathered for an expert: keys of the first sample, all different, and so of the batch."""
+    found = keys_of([3, 9], (5,))
+    assert len(found.unique()) == 5
+    assert not torch.equal(found, keys_of([9, 3], (5,)))
+    assert torch.equal(found, keys_of([3, 11], (5,)))
+
+
+def test_rows_of_a_sample_are_counted():
+    keys = RunKeys(torch.tensor([1, 2, 3]), TOKENS, 0)
+    assert keys.per_sample(3 * TOKENS) == TOKENS
+    assert keys.per_sample(3) == 1
+    assert keys.per_sample(7) == 7  # one for all
+    assert keys.rows((3, TOKENS)) is keys.rows((3, TOKENS))
+
+
+def test_operations_of_a_kind_are_counted_and_kinds_apart():
+    keys, again = (RunKeys(torch.tensor([0]), 1, 0) for _ in range(2))
+    kinds = ["sum", "squares", "sum", "h.0.attn.weight", "sum", "squares"]
+    found = [keys.stream(kind) for kind in kinds]
+    assert len(set(found)) == len(found)
+    assert [again.stream(kind) for kind in kinds] == found
+    # what one kind does leaves the others alone
+    lonely = RunKeys(torch.tensor([0]), 1, 0)
+    assert [lonely.stream("sum") for _ in range(3)] == [found[0], found[2], found[4]]
+    assert found[0] == stream_of("sum", 1) == mix(name_key("sum"), 1)
+    assert name_key("sum") != name_key("squares")
+    assert 0 <= name_key("sum") < 1 << 64
+
+
+def test_reads_are_keyed_by_sample_and_run():
+    """Another read for another sample and for another step of a cached run, and none is the key of a row."""
+    found = {
+        (sample, first): int(RunKeys(torch.tensor([sample]), 1, first).reads[0])
+        for sample, first in pairs((0, 1, 77), (0, 1, 6))
+    }
+    assert len(set(found.values())) == len(found)
+    both = RunKeys(torch.tensor([1, 77]), 1, 6).reads
+    assert both.tolist() == [found[1, 6], found[77, 6]]
+    rows = torch.cat([keys_of([sample], (1, 8, TOKENS)) for sample in (0, 1, 77)])
+    assert not torch.isin(torch.tensor(list(found.values())), rows).any()
+    zero = torch.zeros(1, dtype=torch.int64)
+    assert torch.equal(
+        RunKeys(torch.tensor([5]), 1, 3).reads, mix_keys(mix_keys(zero, zero + 5), zero + READS + 3)
+    )
