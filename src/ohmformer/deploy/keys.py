@@ -3,12 +3,16 @@
 A *sample* is one sequence. Samples are counted from the deployment (or the last restart) on, unless the
 caller numbers them; a row's key is made of its sample's number and its position, so that the same sample
 meets the same noise in whatever batch it is computed.
+
+A stored weight is read once for ``SAMPLES_PER_READ`` samples: those whose numbers agree but for the last
+places. What belongs to no sample (a table of positions that serves the whole batch) is read the same way in
+every run.
 """
 
 from __future__ import annotations
 
 import hashlib
-from functools import cache
+from functools import cache, cached_property
 from math import prod
 
 import torch
@@ -16,7 +20,8 @@ from torch import Tensor
 
 from ohmformer.engine import mix, mix_keys
 
-READS = 1 << 48  # what sets a read of stored weights apart from rows
+READS, SHARED = 1 << 48, 1 << 49  # what sets reads of stored weights apart from rows
+SAMPLES_PER_READ = 16  # sequences that one read of a stored weight serves
 
 
 @cache
@@ -50,14 +55,40 @@ class RunKeys:
         use = self._uses[kind] = self._uses.get(kind, 0) + 1
         return stream_of(kind, use)
 
+    @cached_property
+    def _groups(self) -> tuple[Tensor, list[tuple[int, int]]]:
+        """Number of the read of each run of neighbouring samples, and the bounds of these runs."""
+        number = self.samples // SAMPLES_PER_READ
+        begins = torch.ones(len(number), dtype=torch.bool)
+        begins[1:] = number[1:] != number[:-1]
+        starts = begins.nonzero().squeeze(-1)
+        first = starts.tolist()
+        return number[starts], list(zip(first, [*first[1:], len(number)], strict=True))
+
     @property
     def reads(self) -> Tensor:
-        """[sample] int64, the keys of this run's reads of stored weights."""
-        return mix_keys(self._sample_keys, torch.full_like(self.samples, READS + self.first))
+        """[group] int64, the keys of this run's reads of stored weights."""
+        number, _ = self._groups
+        keys = mix_keys(torch.zeros_like(number), number)
+        return mix_keys(keys, torch.full_like(number, READS + self.first))
 
-    def per_sample(self, rows: int) -> int:
-        """Rows of each sample among ``rows`` flattened ones; all of them where they do not divide."""
-        return rows // len(self.samples) if rows % len(self.samples) == 0 else rows
+    @property
+    def shared_read(self) -> Tensor:
+        """[1] int64, the key of reads that serve all samples."""
+        start = torch.zeros(1, dtype=torch.int64)
+        return mix_keys(start, start + SHARED + self.first)
+
+    def row_bounds(self, lead: tuple[int, ...], flattened: bool = True) -> list[tuple[int, int]] | None:
+        """First row and last + 1 that each read serves, of rows [*lead]; None: rows that belong to no sample.
+
+        flattened: a single axis holds all rows of all samples
+        """
+        count, total = len(self.samples), prod(lead)
+        whole = len(lead) == 1 and flattened and total % count == 0
+        if not (whole or count == 1 or (len(lead) > 1 and lead[0] == count)):
+            return None
+        each = total // count
+        return [(first * each, last * each) for first, last in self._groups[1]]
 
     def rows(self, lead: tuple[int, ...]) -> Tensor:
         """[row] int64 keys of the rows of an operand [*lead, inner].

@@ -13,6 +13,8 @@ from ohmformer.deploy.storage import StoredBlock
 from ohmformer.engine import Draw, Misreads
 from ohmformer.ir import Resident
 
+CORRECTION_NS, PATCH_NS = 1.5, 6.0  # measured; they choose a way, not a number
+
 
 class Products(Running):
     """Every product that a model may ask for.
@@ -38,35 +40,51 @@ class Products(Running):
                 self.value_of(bias)
             return x.new_empty((*lead, out))
         shift, shifts = (None, None) if bias is None else self._vector(bias, lead)
-        found = block.misreads(self.misreads(block.entry))
+        bounds = self.keys.row_bounds(lead)
+        found = block.misreads(self.misreads(block.entry, shared=bounds is None))
         draw = self.draw(block.entry.name, lead)
         flat = x.reshape(-1, inner)
-        y = self._fused.linear(
-            flat, block.codes, block.scale, shift, self._for_kernel(found, inner, len(flat)), draw
-        )
-        if y is None:
-            y = self._linear_by_steps(flat, block, found, draw)
-            y = y if shift is None else y.add_(shift)
+        y = self._linear(flat, block, found, bounds or [(0, len(flat))], shift, draw)
         y = y.reshape(*lead, out)
         return y if shifts is None else y.add_(shifts)
 
-    def _for_kernel(self, found: Misreads | None, inner: int, rows: int) -> Tensor | None:
-        """Misreads as the kernels take them: column, inner, delta, first row, last row + 1."""
+    def _linear(
+        self,
+        flat: Tensor,
+        block: StoredBlock,
+        found: Misreads | None,
+        bounds: list[tuple[int, int]],
+        shift: Tensor | None,
+        draw: Draw,
+    ) -> Tensor:
+        """[row, column] of the operand as each read gives it, scaled and shifted.
+
+        bounds: first row and last + 1 that each read serves
+        """
         if found is None:
-            return None
-        each = self.keys.per_sample(rows)
-        if each == rows:  # one read for all rows
-            first = found.sample == 0
-            found = Misreads(
-                sample=found.sample[first], position=found.position[first], delta=found.delta[first]
-            )
-        made = torch.empty(len(found.position), 5, dtype=torch.int32)
-        made[:, 0] = found.position // inner
-        made[:, 1] = found.position % inner
-        made[:, 2] = found.delta
-        made[:, 3] = found.sample * each
-        made[:, 4] = made[:, 3] + each
-        return made
+            return self._linear_of_read(flat, block, None, shift, draw)
+        parts = []
+        for read, (start, stop) in enumerate(bounds):
+            rows = slice(start, stop)
+            own = Draw(seed=draw.seed, stream=draw.stream, keys=draw.keys[rows])
+            parts.append(self._linear_of_read(flat[rows], block, _of_read(found, read), shift, own))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _linear_of_read(
+        self, flat: Tensor, block: StoredBlock, found: Misreads | None, shift: Tensor | None, draw: Draw
+    ) -> Tensor:
+        """The same for the rows of one read: its misreads are corrected, or written into the codes."""
+        codes = block.codes
+        if found is None or not _worth_patching(found, len(flat)):
+            misreads = None if found is None else _for_kernel(found, codes.shape[1], len(flat))
+            y = self._fused.linear(flat, codes, block.scale, shift, misreads, draw)
+        else:
+            with codes.patched(found.position, found.delta):
+                y = self._fused.linear(flat, codes, block.scale, shift, None, draw)
+        if y is None:
+            y = self._linear_by_steps(flat, block, found, draw)
+            y = y if shift is None else y.add_(shift)
+        return y
 
     def _linear_by_steps(
         self, flat: Tensor, block: StoredBlock, found: Misreads | None, draw: Draw
@@ -80,25 +98,10 @@ class Products(Running):
         if found is None:
             y = self.engine.product(streamed, block.codes, draw=draw, **bits)
         else:
-            y = self._product_of_samples(streamed, block, found, draw, bits)
+            with block.codes.patched(found.position, found.delta):
+                read = block.codes.floats()
+            y = self.engine.product(streamed, read, draw=draw, **bits)
         return y.to(torch.float32).mul_(scale).mul_(block.scale)
-
-    def _product_of_samples(
-        self, streamed: Tensor, block: StoredBlock, found: Misreads, draw: Draw, bits: dict[str, int]
-    ) -> Tensor:
-        """Each sample's rows times the operand as that sample reads it."""
-        codes = block.codes.codes().float()
-        each = self.keys.per_sample(len(streamed))
-        parts = []
-        for sample, first in enumerate(range(0, len(streamed), max(1, each))):
-            rows = slice(first, first + each)
-            mine = found.sample == sample
-            place, delta = found.position[mine], found.delta[mine].float()
-            codes.view(-1).index_add_(0, place, delta)
-            own = Draw(seed=draw.seed, stream=draw.stream, keys=draw.keys[rows])
-            parts.append(self.engine.product(streamed[rows], codes.t(), draw=own, **bits).double())
-            codes.view(-1).index_add_(0, place, -delta)
-        return torch.cat(parts) if parts else streamed.new_zeros(0, block.codes.shape[0])
 
     def add_bias(self, y: Tensor, bias: Tensor) -> Tensor:
         """Add a bias in the accumulator."""
@@ -229,3 +232,32 @@ def _four_axes(matrices: Tensor) -> Tensor:
 def _three_axes(vectors: Tensor) -> Tensor:
     """[outer, head, inner] of [..., inner]."""
     return vectors if vectors.ndim == 3 else vectors.reshape(-1, 1, vectors.shape[-1])
+
+
+def _of_read(found: Misreads, read: int) -> Misreads | None:
+    """The misreads of one read, as if it were alone."""
+    mine = found.sample == read
+    if not bool(mine.any()):
+        return None
+    return Misreads(
+        sample=torch.zeros_like(found.sample[mine]), position=found.position[mine], delta=found.delta[mine]
+    )
+
+
+def _worth_patching(found: Misreads, rows: int) -> bool:
+    """Whether writing the misreads into the operand is faster than correcting each row for each of them.
+
+    Either way gives the same numbers.
+    """
+    return rows * CORRECTION_NS > PATCH_NS
+
+
+def _for_kernel(found: Misreads, inner: int, rows: int) -> Tensor:
+    """Misreads of one read as the kernels take them: column, inner, delta, first row, last row + 1."""
+    made = torch.empty(len(found.position), 5, dtype=torch.int32)
+    made[:, 0] = found.position // inner
+    made[:, 1] = found.position % inner
+    made[:, 2] = found.delta
+    made[:, 3] = 0
+    made[:, 4] = rows
+    return made

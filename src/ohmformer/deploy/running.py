@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from math import prod
 from typing import Any
 
 import torch
@@ -36,6 +35,7 @@ class Running:
         self.recorder: Recorder | None = None
         self.path: list[str] = []
         self._plan: ReadPlan | None = None
+        self._shared_plan: ReadPlan | None = None
         self._blocks: dict[int, StoredBlock] = {}  # by identity of the parameter
         self._experts = False  # whether a tensor stands for an expert
         self._fused = FusedOperations(chip, engine)
@@ -57,17 +57,25 @@ class Running:
                     f"{len(self.numbers)} samples are numbered, but the batch holds {batch} sequences."
                 )
         self.keys = RunKeys(samples, tokens, first)
-        self._plan = None
+        self._plan = self._shared_plan = None
 
-    def misreads(self, entry: StoredParameter, rows: Tensor | None = None) -> Misreads | None:
-        """What this run's samples read wrong of a stored parameter.
+    def misreads(
+        self, entry: StoredParameter, rows: Tensor | None = None, *, shared: bool = False
+    ) -> Misreads | None:
+        """What this run's reads get wrong of a stored parameter; ``sample`` counts the reads.
 
-        rows: [row] bool, the rows that are read; None reads all
+        rows:   [row] bool, the rows that are read; None reads all
+        shared: the one read that serves all samples
         """
-        if self._plan is None:
+        plan = self._shared_plan if shared else self._plan
+        if plan is None:
             stores = [stored.cells for stored in self.parameters.values()]
-            self._plan = plan_reads(stores, self.seed, self.keys.reads)
-        return self._plan.misreads(entry.index, rows)
+            plan = plan_reads(stores, self.seed, self.keys.shared_read if shared else self.keys.reads)
+            if shared:
+                self._shared_plan = plan
+            else:
+                self._plan = plan
+        return plan.misreads(entry.index, rows, entry.at)
 
     def draw(self, kind: str, lead: tuple[int, ...]) -> Draw:
         """Where the noise of the next product of its kind comes from; its rows are [*lead]."""
@@ -151,7 +159,7 @@ class Running:
         setattr(value, BLOCK, block)
 
     def parameter(self, parameter: Tensor, used: int | None = None) -> Tensor:
-        """A stored parameter as the first sample reads it.
+        """A stored parameter as the read that serves all samples gives it.
 
         used: how many of its numbers are needed; None needs all
         """
@@ -159,7 +167,7 @@ class Running:
         if block is None:
             raise ValueError("not a stored parameter")
         self._count_read(block, 1.0 if used is None else min(1.0, used / parameter.numel()))
-        return parameter if parameter.is_meta else block.values(self.misreads(block.entry))
+        return parameter if parameter.is_meta else block.values(self.misreads(block.entry, shared=True))
 
     def _count_read(self, block: StoredBlock, share: float = 1.0) -> None:
         self._read("read of stored vector", math.ceil(block.words * share))
@@ -172,15 +180,15 @@ class Running:
         self._count_read(block)
         if parameter.is_meta:
             return parameter, None
-        found = block.misreads(self.misreads(block.entry))
+        bounds = self.keys.row_bounds(lead)
+        found = block.misreads(self.misreads(block.entry, shared=bounds is None))
         if found is None:
             return block.entry.values(None), None
-        samples = len(self.keys.samples)
-        count = prod(lead)
-        own = block.entry.values_by_sample(found, samples).reshape(samples, -1)
-        each = self.keys.per_sample(count)
-        own = own[:1].expand(count, -1) if each == count else own.repeat_interleave(each, 0)
-        return None, own.reshape(*lead, -1)
+        if bounds is None:
+            return block.entry.values(found), None
+        own = torch.stack([block.entry.values(found, read).reshape(-1) for read in range(len(bounds))])
+        counts = torch.tensor([stop - start for start, stop in bounds])
+        return None, own.repeat_interleave(counts, 0).reshape(*lead, -1)
 
     def value_of(self, value: Any, used: int | None = None) -> Any:
         """A stored parameter becomes what a dense read gives; anything else stays."""

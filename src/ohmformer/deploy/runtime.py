@@ -128,28 +128,32 @@ class Runtime(Products):
                 f"a token that the model does not know, or a sequence that is too long."
             )
         if entry.role != "rows":
-            values: Tensor = entry.values(self.misreads(entry))
+            values: Tensor = entry.values(self.misreads(entry, shared=True))
             return values[ids]
         rows = entry.blocks[0].rows(ids).float().reshape(*ids.shape, entry.inner)
         wanted = torch.zeros(entry.rows, dtype=torch.bool)
         wanted[ids] = True
-        found = self.misreads(entry, wanted)
+        bounds = self.keys.row_bounds(tuple(ids.shape), flattened=False)
+        found = self.misreads(entry, wanted, shared=bounds is None)
         if found is not None:
-            self._misread_rows(rows, ids, found)
+            self._misread_rows(rows, ids, found, bounds or [(0, ids.numel())])
         return rows * entry.scale[ids].unsqueeze(-1)
 
-    def _misread_rows(self, rows: Tensor, ids: Tensor, found: Misreads) -> None:
-        """Put each sample's misreads into the rows [*ids, inner] that it looks up."""
+    def _misread_rows(
+        self, rows: Tensor, ids: Tensor, found: Misreads, bounds: list[tuple[int, int]]
+    ) -> None:
+        """Put each read's errors into the rows [*ids, inner] that it serves."""
         inner = rows.shape[-1]
         flat, places = rows.view(-1, inner), ids.reshape(-1)
-        each = self.keys.per_sample(len(places))
-        sample = torch.zeros_like(places) if each == len(places) else torch.arange(len(places)) // each
         row, column = found.position // inner, found.position % inner
-        for one in range(0, len(row), 4096):
-            part = slice(one, one + 4096)
-            hit = (places == row[part, None]) & (sample == found.sample[part, None])
-            which, place = hit.nonzero(as_tuple=True)
-            flat.index_put_((place, column[part][which]), found.delta[part][which].float(), accumulate=True)
+        for read, (start, stop) in enumerate(bounds):
+            mine = found.sample == read
+            own_row, own_column, delta = row[mine], column[mine], found.delta[mine].float()
+            for one in range(0, len(own_row), 4096):
+                part = slice(one, one + 4096)
+                which, place = (places[start:stop] == own_row[part, None]).nonzero(as_tuple=True)
+                at = (place + start, own_column[part][which])
+                flat.index_put_(at, delta[part][which], accumulate=True)
 
     def table(self, values: Tensor, largest: float = 1.0) -> Tensor:
         """Constants prepared before the run and read from the dense crossbar, at ``vector_bits``.

@@ -62,6 +62,16 @@ class StoredParameter:
         """All codes [row, inner], int8 or int16; a copy."""
         return torch.cat([block.codes() for block in self.blocks])
 
+    def at(self, positions: Tensor) -> Tensor:
+        """Codes at flat positions row · inner + element, int64."""
+        found, start = torch.zeros_like(positions), 0
+        for block in self.blocks:
+            size = block.shape[0] * block.shape[1]
+            mine = (positions >= start) & (positions < start + size)
+            found[mine] = block.at(positions[mine] - start)
+            start += size
+        return found
+
     def nominal(self) -> Tensor:
         """The values that the codes stand for, in the parameter's own layout."""
         return self.values(None)
@@ -71,7 +81,7 @@ class StoredParameter:
         return self._laid_out(self._as_read(None, 0))
 
     def values(self, misreads: Misreads | None, sample: int = 0) -> Tensor:
-        """The values as one read gives them, in the parameter's own layout; ``sample`` picks the read."""
+        """The values as one read gives them, in the parameter's own layout; ``sample`` picks one."""
         if misreads is None and self.role == "vector" and self.shape.numel() <= KEPT:
             return self._kept
         return self._laid_out(self._as_read(misreads, sample))
@@ -82,10 +92,6 @@ class StoredParameter:
             mine = misreads.sample == sample
             codes.view(-1).index_add_(0, misreads.position[mine], misreads.delta[mine].float())
         return codes * (self.scale if self.role == "vector" else self.scale.unsqueeze(-1))
-
-    def values_by_sample(self, misreads: Misreads, samples: int) -> Tensor:
-        """[sample, ...] the values as each sample reads them."""
-        return torch.stack([self.values(misreads, sample) for sample in range(samples)])
 
     def _laid_out(self, values: Tensor) -> Tensor:
         """[row, inner] in the parameter's own layout."""
@@ -159,7 +165,7 @@ class StoredBlock:
         )
 
     def values(self, found: Misreads | None) -> Tensor:
-        """The values as the first sample reads them, in the layout the model sees."""
+        """The values as the first read gives them, in the layout the model sees."""
         values = self.entry.values(found)
         return values if self.number is None else values[self.number]
 

@@ -1,7 +1,7 @@
 """The C++ kernels: chosen once by instruction set, checked at load, absent without a compiler.
 
 ``kernels()`` gives them, or None. The environment variable OHMFORMER_KERNELS may name an instruction set
-(``avx512-vnni``, ``avx2-vaes``, ``avx2``, ``portable``) or ``torch`` for none: results do not change, only the time.
+(``avx512-vnni``, ``avx2-vaes``, ``avx2``, ``portable``) or ``torch`` for none: only the time changes.
 """
 
 from __future__ import annotations
@@ -67,6 +67,13 @@ class Kernels:
         codes = torch.empty(len(ids), shape[1], dtype=torch.int8)
         self._calls.unpack(packed.data_ptr(), *shape, ids.data_ptr(), len(ids), codes.data_ptr())
         return codes
+
+    def patch(self, packed: Tensor, shape: tuple[int, int], positions: Tensor, deltas: Tensor) -> None:
+        """Add ``deltas`` to packed codes at flat positions column · inner + element, in place."""
+        positions, deltas = _ready(positions, torch.int64), _ready(deltas, torch.int32)
+        self._calls.patch(
+            packed.data_ptr(), *shape, positions.data_ptr(), deltas.data_ptr(), positions.numel()
+        )
 
     def quantise(self, x: Tensor, highest: int) -> tuple[Tensor, Tensor]:
         """Codes [row, inner], int8, and scales [row] of float32 rows; as numerals.quantise_per_row."""

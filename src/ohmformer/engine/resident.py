@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ohmformer.engine.native import Kernels, kernels
-
-CHUNK = 1 << 22  # numbers converted at once
 
 
 class ResidentCodes:
@@ -64,12 +63,25 @@ class ResidentCodes:
             return self._data.float().t()
         return self.codes().float().t()
 
-    @cached_property
-    def largest_norm(self) -> float:
-        """Largest Euclidean norm of a column."""
-        worst = 0.0
-        step = max(1, CHUNK // max(1, self.shape[1]))
-        for start in range(0, self.shape[0], step):
-            ids = torch.arange(start, min(start + step, self.shape[0]))
-            worst = max(worst, float(torch.linalg.vector_norm(self.rows(ids).float(), dim=-1).max()))
-        return worst
+    def at(self, positions: Tensor) -> Tensor:
+        """Codes at flat positions column · inner + element, int64."""
+        columns, which = torch.unique(positions // self.shape[1], return_inverse=True)
+        return self.rows(columns)[which, positions % self.shape[1]].long()
+
+    @contextmanager
+    def patched(self, positions: Tensor, deltas: Tensor) -> Iterator[None]:
+        """Other codes for a while: ``deltas`` are added at flat positions, and taken off again.
+
+        What lies in ``cache`` is that of the codes as they were.
+        """
+        self._add(positions, deltas)
+        try:
+            yield
+        finally:
+            self._add(positions, -deltas)
+
+    def _add(self, positions: Tensor, deltas: Tensor) -> None:
+        if self.kernels is not None:
+            self.kernels.patch(self._data, self.shape, positions, deltas)
+        else:
+            self._data.view(-1).index_add_(0, positions, deltas.to(self._data.dtype))

@@ -25,7 +25,7 @@ class PrecisionSpec:
     """Bits of the operands; both are quantised symmetrically.
 
     weight_bits:      one scale per output channel
-    activation_bits:  streamed activations, and resident ones (one scale per output column)
+    activation_bits:  streamed activations, and resident ones (one scale per stored vector)
     activation_scale: ``per_token`` (one scale per row, found on the fly) or ``per_tensor``
     vector_bits:      stored numbers that are no operand of a product: biases, norm weights, position tables
     outliers:         largest elements of a streamed row that are sent in a pass of their own, with a scale of
