@@ -147,7 +147,7 @@ def collapsed_product(
     Error: that of ``conversion_errors``, or that of ``row_variance`` where the worst case leaves more than
     DENSE_NOISE_ERRORS of them in an output.
     """
-    values = _exact(streamed, resident, streamed_bits, resident_bits)
+    values = exact_product(streamed, resident, streamed_bits, resident_bits)
     columns, inner = values.shape[-1], streamed.shape[-1]
     worst = worst_errors(tile, streamed_bits, resident_bits, inner)
     if worst == 0 or not values.numel():
@@ -171,10 +171,10 @@ def collapsed_product(
     return values
 
 
-def _exact(
+def exact_product(
     streamed: Tensor, resident: Tensor | ResidentCodes, streamed_bits: int, resident_bits: int
 ) -> Tensor:
-    """The integer product, in float32 or, beyond 2^24, float64."""
+    """The integer product, a new tensor in float32 or, beyond 2^24, float64."""
     if isinstance(resident, Tensor):
         return integer_product(streamed, resident, streamed_bits, resident_bits)
     if resident.kernels is None or streamed_bits > 8:

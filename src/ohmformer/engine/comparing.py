@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ohmformer.engine.collapsed import exact_product
 from ohmformer.engine.products import ProductEngine
 from ohmformer.engine.randomness import Draw
 from ohmformer.engine.resident import ResidentCodes
-from ohmformer.engine.statistical import exact_product
 
 OTHER = 21  # purpose of the second engine's random numbers
 

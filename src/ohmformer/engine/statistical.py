@@ -46,11 +46,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ohmformer.crossbars import digit_weights, drive, plane_weights, resident_planes, wordline_groups
-from ohmformer.engine.collapsed import integer_product
+from ohmformer.engine.collapsed import exact_product
 from ohmformer.engine.conversion_moments import ConversionTable, conversion_table
 from ohmformer.engine.native import kernels
 from ohmformer.engine.randomness import Draw, deviates, mix_keys, random_words
 from ohmformer.engine.resident import ResidentCodes
+from ohmformer.engine.sampled_errors import sample_kernel, sample_tables, sampled_errors
 from ohmformer.specs import TileSpec
 
 SAMPLED = 16  # columns whose sums are computed exactly, for each row
@@ -164,18 +165,6 @@ def statistical_product(
     return y.reshape(*law.gain.shape[:-1], -1)
 
 
-def exact_product(streamed: Tensor, resident: Tensor | ResidentCodes, a: int, b: int) -> Tensor:
-    """The integer product; a new tensor."""
-    if isinstance(resident, Tensor):
-        return integer_product(streamed, resident, a, b)
-    if resident.kernels is None or a > 8:
-        return integer_product(streamed, resident.floats(), a, b)
-    flat = streamed.reshape(-1, streamed.shape[-1])
-    values = resident.kernels.product(flat, resident.packed, resident.shape[0])
-    large = values.numel() and int(values.abs().max()) >= 1 << 24
-    return values.to(torch.float64 if large else torch.float32).reshape(*streamed.shape[:-1], -1)
-
-
 def _add_noise(y: Tensor, variance: Tensor, draw: Draw) -> None:
     """y [row, column] += round(sd·z), in place; variance [row, 1] or [row, column]."""
     sd = (variance - ROUNDINGS).clamp_min(0.0).sqrt().float()
@@ -258,6 +247,13 @@ def _shared_sample(
     subsets = max(1, min(SUBSETS, columns // SAMPLED))
     kind = _hash(left[0], job.streamed_bits) % subsets
     ids = _order(columns)[: subsets * SAMPLED].view(subsets, SAMPLED)
+    at = y[0].gather(1, ids[kind]).double().unsqueeze(0)
+    if job.native:
+        used, counts = kind.unique(return_counts=True)
+        codes = _columns(resident, ids[used].flatten()).t().unflatten(0, (-1, SAMPLED))
+        starts = F.pad(counts.cumsum(0), (1, 0))
+        native = job.natively(left[0], codes, ids[used], kind.argsort(stable=True), starts)
+        return native.mean.unsqueeze(0), native.variance.unsqueeze(0), at, native.parts
     mean = torch.empty(left.shape[1], SAMPLED, dtype=torch.float64)
     variance = torch.empty(left.shape[1], SAMPLED, dtype=torch.float64)
     parts = torch.zeros(2, *job.weights.shape, dtype=torch.float64)
@@ -268,8 +264,7 @@ def _shared_sample(
         own = rows[valid]
         mean[own], variance[own] = found.mean[valid], found.variance[valid]
         parts += found.parts
-    at = y[0].gather(1, ids[kind]).double()
-    return mean.unsqueeze(0), variance.unsqueeze(0), at.unsqueeze(0), parts
+    return mean.unsqueeze(0), variance.unsqueeze(0), at, parts
 
 
 def _classes(kind: Tensor, subsets: int, job: _Job) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -309,11 +304,12 @@ def _entry_sample(job: _Job, left: Tensor, y: Tensor, right: Tensor) -> tuple[Te
         begin = _hash(right[:, :, order[0]], job.resident_bits) % columns
         ids = order[(begin.unsqueeze(-1) + torch.arange(SAMPLED)) % columns]
         right = right.gather(2, ids.unsqueeze(1).expand(-1, right.shape[1], -1))
-    per_entry = left.shape[1] * job.conversions * count
+    per_entry = 0 if job.native else left.shape[1] * job.conversions * count
+    together = BLOCK_CONVERSIONS // per_entry if per_entry else len(left)
     found = [
         job.sample(*operands)
         for operands in zip(
-            *(part.split(max(1, BLOCK_CONVERSIONS // max(1, per_entry))) for part in (left, right, ids)),
+            *(part.split(max(1, together)) for part in (left, right, ids)),
             strict=True,
         )
     ]
@@ -363,6 +359,8 @@ class _Job:
         self.noisy = bool(self.table.variance.any())
         self.conversions = self.groups * len(self.powers) * len(self.planes)
         self.by_digit = by_digit
+        self.tables = None if by_digit else sample_tables(tile, streamed_bits, resident_bits, inner)
+        self.native = sample_kernel(self.tables) is not None
 
     def _padded(self, values: Tensor) -> Tensor:
         """[..., inner] -> [..., group·element], zeros where a group is short."""
@@ -406,11 +404,32 @@ class _Job:
             first = first + branches.div_(table.branches).round_().mul_(table.sums)
         return first
 
+    def natively(
+        self, streamed: Tensor, codes: Tensor, ids: Tensor, order: Tensor, starts: Tensor
+    ) -> _Sample:
+        """See ``sampled_errors``; mean and variance [row, column]."""
+        assert self.tables is not None
+        mean, variance = sampled_errors(self.tables, streamed, codes, ids, order, starts)
+        parts = torch.zeros(2, *self.weights.shape, dtype=torch.float64)
+        return _Sample(mean=mean, variance=variance, parts=parts)
+
     def sample(self, streamed: Tensor, resident: Tensor, ids: Tensor) -> _Sample:
         """Errors of streamed [entry, row, inner] x resident [entry, inner, column], in blocks of rows.
 
         ids: [entry, column] number of each column
         """
+        if self.native:
+            entries, rows = streamed.shape[:2]
+            found = self.natively(
+                streamed.reshape(-1, self.inner),
+                resident.transpose(1, 2),
+                ids,
+                torch.arange(entries * rows),
+                torch.arange(entries + 1) * rows,
+            )
+            shape = (entries, rows, -1)
+            mean, variance = found.mean.reshape(shape), found.variance.reshape(shape)
+            return _Sample(mean=mean, variance=variance, parts=found.parts)
         switches = self._switches(resident)
         per_row = max(1, len(streamed) * self.conversions * resident.shape[-1])
         parts = [

@@ -5,6 +5,7 @@
 #include "errors.hpp"
 #include "functions.hpp"
 #include "linear.hpp"
+#include "statistical.hpp"
 #include "reads.hpp"
 
 namespace ohm {
@@ -68,6 +69,7 @@ inline Kernels make_kernels(const char* name) {
   made.wrong_outputs = wrong_outputs;
   made.reads = reads;
   made.row_variance = row_variance;
+  made.sample_errors = sample_errors;
   made.deviates = deviates;
   made.serial_packed_bytes = serial::packed_bytes;
   made.serial_pack = serial::pack;

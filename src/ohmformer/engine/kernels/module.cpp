@@ -196,6 +196,18 @@ NB_MODULE(_native, m) {
                                planes, at<int64_t>(bounds), groups, at<double>(weights), at<double>(variance),
                                width, at<double>(found), threads);
            })
+      .def("sample_errors",
+           [](const Choice& c, Address x, int64_t inner, int64_t sets, int64_t columns, Address order, Address starts,
+              Address codes, Address first, Address bounds, int64_t groups, int64_t digits, int64_t planes,
+              Address digit, Address states, int reach, Address table, Address weights, Address power, float width,
+              int32_t level_entries, Address mean, Address variance, int threads) {
+             nb::gil_scoped_release free;
+             c.k->sample_errors({at<int8_t>(x), inner, sets, columns, at<int64_t>(order), at<int64_t>(starts),
+                                 at<int8_t>(codes), at<int32_t>(first), at<int64_t>(bounds), groups, digits, planes,
+                                 at<uint8_t>(digit), at<int8_t>(states), reach, at<float>(table),
+                                 at<double>(weights), at<uint8_t>(power), width, level_entries, at<double>(mean),
+                                 at<double>(variance), threads});
+           })
       .def("deviates",
            [](const Choice& c, uint64_t seed, uint64_t stream, Address keys, int64_t rows, int64_t columns,
               Address table, Address sd, Address y) {

@@ -132,6 +132,28 @@ struct WrongNumber {
   int32_t delta, index;
 };
 
+// Errors of sampled columns; see statistical.hpp and engine/statistical.py. A set is the columns that some rows share.
+struct SampleJob {
+  const int8_t* x;  // [row, inner] streamed codes
+  int64_t inner, sets, columns;
+  const int64_t* order;   // [row] rows, set by set
+  const int64_t* starts;  // [sets + 1] where the rows of a set start in it
+  const int8_t* codes;    // [sets, columns, inner] resident codes
+  const int32_t* first;   // [sets, columns, planes] table entry of a sum of 0
+  const int64_t* bounds;  // [groups, 2] of the inner axis
+  int64_t groups, digits, planes;
+  const uint8_t* digit;   // [digits, 256] digit + reach of code - 128
+  const int8_t* states;   // [256, planes] switch states of code - 128
+  int reach;
+  const float* table;     // [entries, 2] mean and variance of a conversion's error
+  const double* weights;  // [digits, planes]
+  const uint8_t* power;   // [digits, 256] branch power, or null without mismatch
+  float width;            // branches of a level
+  int32_t level_entries;  // table entries of a level
+  double *mean, *variance;  // [row, columns]
+  int threads;
+};
+
 struct Kernels {
   const char* name;
   int pack_columns, pack_inner;  // packed panels: this many columns, inner steps of this many elements
@@ -156,6 +178,7 @@ struct Kernels {
   void (*row_variance)(const int8_t* codes, int64_t rows, int64_t inner, const double* power, int64_t digits,
                        const double* closed, int64_t planes, const int64_t* bounds, int64_t groups,
                        const double* weights, const double* variance, double width, double* found, int threads);
+  void (*sample_errors)(const SampleJob& job);
   void (*deviates)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t columns,
                    const float* table, const float* sd, float* y);
   int64_t (*serial_packed_bytes)(const SerialPlan& plan, int64_t columns);
