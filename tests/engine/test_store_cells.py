@@ -318,3 +318,31 @@ def test_places_are_drawn_by_the_share_of_their_symbol(shares, monkeypatch):
     assert torch.equal(symbols.long(), places // n)
     for symbol, own in enumerate(shares):
         assert abs(int((symbols == symbol).sum()) - n * own) <= 4 * math.sqrt(n * own * (1 - own))
+
+
+def test_classes_cover_all_chances():
+    assert (NEGLIGIBLE, *CEILINGS[:-1]) == FLOORS
+    assert CEILINGS[-1] == 1.0
+    assert all(a < b for a, b in itertools.pairwise((NEGLIGIBLE, *CEILINGS)))
+
+
+def test_symbols_of_small_share_are_not_drawn_too_often(monkeypatch):
+    """One level mostly marginal, the others rarely: the rare ones do not pass by a coarse deviate.
+
+    A float32 deviate is 0 once in 2^24; compared with a share of 1e-9 that would keep sixty times too many.
+    Here it always is 0.
+    """
+    layout = CellLayout(shape=(5000,), bits=8, cell_bits=2, dense=dense_with())
+    source = SymbolsToStore(codes=torch.ones(5000), layout=layout)  # symbols 1, 0, 0, 2
+    share = torch.tensor([1e-9, 0.5, 1e-9, 0.0], dtype=torch.float64)
+    original = torch.rand
+
+    def coarse(*shape: object, dtype: torch.dtype = torch.float32, **options: object) -> Tensor:
+        drawn = original(*shape, dtype=dtype, **options)  # type: ignore[call-overload]
+        return drawn * 0 if dtype == torch.float32 else drawn
+
+    monkeypatch.setattr(torch, "rand", coarse)
+    places, symbols = draw_places(source, share, torch.Generator().manual_seed(2))
+    # 1e-9 of 20,000 cells: one in fifty thousand runs
+    assert torch.equal(places, torch.arange(0, 20_000, 4))
+    assert set(symbols.tolist()) == {1}
