@@ -13,7 +13,7 @@ def test_the_task_and_the_vectors_suffer_as_documented(chip: ChipSpec) -> None:
     """MiniLM, 16 headlines, 4-bit converters: the score agrees, vectors are farther off by a known factor.
 
     The paired interval of the score holds 0. The logarithm of the squared distance from fp32 is larger by
-    0.505 with a standard error of 0.067 over texts (docs/modes.md says why); 4.5 of these are left either way.
+    0.505, standard error 0.067 over texts (docs/modes.md says why); 4.5 of these are left either way.
     """
     lossy = override(chip, {"tile.adc.bits": 4})
     split = load_classification("sarcasm").split(128, 16, 0)
