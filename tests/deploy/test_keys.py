@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ohmformer.deploy.keys import READS, RunKeys, name_key, stream_of
+from ohmformer.deploy.keys import READS, SAMPLES_PER_READ, RunKeys, name_key, stream_of
 from ohmformer.engine import mix, mix_keys
 from ohmformer.engine.randomness import signed
 
@@ -76,12 +76,20 @@ def test_rows_that_belong_to_no_sample_are_numbered_through():
     assert torch.equal(found, keys_of([3, 11], (5,)))
 
 
-def test_rows_of_a_sample_are_counted():
-    keys = RunKeys(torch.tensor([1, 2, 3]), TOKENS, 0)
-    assert keys.per_sample(3 * TOKENS) == TOKENS
-    assert keys.per_sample(3) == 1
-    assert keys.per_sample(7) == 7  # one for all
-    assert keys.rows((3, TOKENS)) is keys.rows((3, TOKENS))
+def test_rows_that_a_read_serves():
+    """Neighbouring samples of one read together; rows that belong to no sample to none."""
+    number = SAMPLES_PER_READ
+    keys = RunKeys(torch.tensor([number - 2, number - 1, number, 5 * number]), TOKENS, 0)
+    per = TOKENS
+    assert keys.row_bounds((4, TOKENS)) == [(0, 2 * per), (2 * per, 3 * per), (3 * per, 4 * per)]
+    assert keys.row_bounds((4 * TOKENS,)) == keys.row_bounds((4, TOKENS))
+    assert keys.row_bounds((4, 3, TOKENS)) == [(0, 6 * per), (6 * per, 9 * per), (9 * per, 12 * per)]
+    assert keys.row_bounds((1, TOKENS)) is None  # one table for the whole batch
+    assert keys.row_bounds((8,), flattened=False) is None
+    assert keys.row_bounds((7,)) is None
+    alone = RunKeys(torch.tensor([3]), TOKENS, 0)
+    assert alone.row_bounds((1, TOKENS)) == alone.row_bounds((TOKENS,)) == [(0, TOKENS)]
+    assert keys.rows((4, TOKENS)) is keys.rows((4, TOKENS))
 
 
 def test_operations_of_a_kind_are_counted_and_kinds_apart():
@@ -98,18 +106,24 @@ def test_operations_of_a_kind_are_counted_and_kinds_apart():
     assert 0 <= name_key("sum") < 1 << 64
 
 
-def test_reads_are_keyed_by_sample_and_run():
-    """Another read for another sample and for another step of a cached run, and none is the key of a row."""
+def test_reads_are_keyed_by_the_samples_they_serve_and_by_the_step():
+    """Another read for other samples and for another step of a cached run, and none is the key of a row."""
+    far = 5 * SAMPLES_PER_READ
     found = {
         (sample, first): int(RunKeys(torch.tensor([sample]), 1, first).reads[0])
-        for sample, first in pairs((0, 1, 77), (0, 1, 6))
+        for sample, first in pairs((0, SAMPLES_PER_READ, far), (0, 1, 6))
     }
     assert len(set(found.values())) == len(found)
-    both = RunKeys(torch.tensor([1, 77]), 1, 6).reads
-    assert both.tolist() == [found[1, 6], found[77, 6]]
-    rows = torch.cat([keys_of([sample], (1, 8, TOKENS)) for sample in (0, 1, 77)])
-    assert not torch.isin(torch.tensor(list(found.values())), rows).any()
+    both = RunKeys(torch.tensor([SAMPLES_PER_READ, far]), 1, 6).reads
+    assert both.tolist() == [found[SAMPLES_PER_READ, 6], found[far, 6]]
+    for sample in range(SAMPLES_PER_READ):  # sixteen samples meet one read
+        assert int(RunKeys(torch.tensor([far + sample]), 1, 6).reads[0]) == found[far, 6]
+    shared = {int(RunKeys(torch.tensor([sample]), 1, 6).shared_read[0]) for sample in (0, 1, far)}
+    assert len(shared) == 1
+    assert not shared & set(found.values())
+    rows = torch.cat([keys_of([sample], (1, 8, TOKENS)) for sample in (0, 1, far)])
+    assert not torch.isin(torch.tensor([*found.values(), *shared]), rows).any()
     zero = torch.zeros(1, dtype=torch.int64)
     assert torch.equal(
-        RunKeys(torch.tensor([5]), 1, 3).reads, mix_keys(mix_keys(zero, zero + 5), zero + READS + 3)
+        RunKeys(torch.tensor([far]), 1, 3).reads, mix_keys(mix_keys(zero, zero + 5), zero + READS + 3)
     )
