@@ -55,7 +55,7 @@ class Setup:
 
 
 COMPARED_CHARACTERS = 1000  # of a running text, for the table of deviations
-BATCH_TOKENS = 8192  # of a forward run; a chip reads its weights once for each
+BATCH_TOKENS = 1024
 FP32 = Setup(label="fp32")
 
 
