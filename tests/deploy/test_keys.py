@@ -127,3 +127,11 @@ def test_reads_are_keyed_by_the_samples_they_serve_and_by_the_step():
     assert torch.equal(
         RunKeys(torch.tensor([far]), 1, 3).reads, mix_keys(mix_keys(zero, zero + 5), zero + READS + 3)
     )
+
+
+def test_rows_without_a_token_axis_differ_by_step_too():
+    """A batch axis alone, or heads with one token: at every step of a cached run other noise."""
+    for lead in ((2,), (2, 3), (6,)):
+        steps = [keys_of([4, 8], lead, tokens=1, first=first) for first in range(3)]
+        assert len(torch.cat(steps).unique()) == 3 * prod(lead)
+    assert torch.equal(keys_of([4, 8], (2,), tokens=1, first=5), keys_of([4, 8], (2, 1), tokens=1, first=5))

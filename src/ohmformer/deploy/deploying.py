@@ -141,8 +141,8 @@ def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
             return original(*args, **kwargs)
         if module.training:
             raise UserError("A deployed model is for inference: call eval() before using it.")
-        mode.active = True
         runtime.start_run(*_extent(args, kwargs))
+        mode.active = True
         masks = {key: mark_constant(_alias(value)) for key, value in kwargs.items() if "mask" in key}
         try:
             with torch.no_grad(), torch.autocast("cpu", enabled=False), mode:

@@ -110,10 +110,9 @@ class RunKeys:
             own, keys = (total // count,), self._sample_keys
         else:
             own, keys = (total,), self._sample_keys[:1]
-        if own and own[-1] == self.tokens:
-            place = torch.arange(self.tokens) + self.first
-            head = torch.arange(prod(own[:-1])) << 32
-            index = (head.unsqueeze(-1) + place).reshape(-1)
-        else:
-            index = torch.arange(prod(own))
+        # rows that are no tokens (a pooled vector, an expert's) still differ from run to run by ``first``
+        each = self.tokens if self.tokens and prod(own) % self.tokens == 0 else 1
+        place = torch.arange(each) + self.first
+        head = torch.arange(prod(own) // each) << 32
+        index = (head.unsqueeze(-1) + place).reshape(-1)
         return mix_keys(keys.unsqueeze(-1).expand(-1, len(index)), index.expand(len(keys), -1)).reshape(-1)

@@ -10,10 +10,8 @@ from torch import Tensor
 from ohmformer.deploy.coverage import ACCUMULATOR
 from ohmformer.deploy.running import Running
 from ohmformer.deploy.storage import StoredBlock
-from ohmformer.engine import Draw, Misreads
+from ohmformer.engine import Draw, Misreads, ResidentCodes
 from ohmformer.ir import Resident
-
-CORRECTION_NS, PATCH_NS = 1.5, 6.0  # measured; they choose a way, not a number
 
 
 class Products(Running):
@@ -73,34 +71,35 @@ class Products(Running):
     def _linear_of_read(
         self, flat: Tensor, block: StoredBlock, found: Misreads | None, shift: Tensor | None, draw: Draw
     ) -> Tensor:
-        """The same for the rows of one read: its misreads are corrected, or written into the codes."""
-        codes = block.codes
-        if found is None or not _worth_patching(found, len(flat)):
-            misreads = None if found is None else _for_kernel(found, codes.shape[1], len(flat))
-            y = self._fused.linear(flat, codes, block.scale, shift, misreads, draw)
-        else:
-            with codes.patched(found.position, found.delta):
-                y = self._fused.linear(flat, codes, block.scale, shift, None, draw)
+        """The same for the rows of one read, whose misreads are written into the codes for the while."""
+        if found is None:
+            return self._linear_as_stored(flat, block, shift, draw)
+        with block.codes.patched(found.position, found.delta):
+            y = self._fused.linear(flat, block.codes, block.scale, shift, None, draw)
+            if y is None:
+                y = self._linear_by_steps(flat, block, block.codes.floats(), draw)
+                y = y if shift is None else y.add_(shift)
+        return y
+
+    def _linear_as_stored(self, flat: Tensor, block: StoredBlock, shift: Tensor | None, draw: Draw) -> Tensor:
+        y = self._fused.linear(flat, block.codes, block.scale, shift, None, draw)
         if y is None:
-            y = self._linear_by_steps(flat, block, found, draw)
+            y = self._linear_by_steps(flat, block, block.codes, draw)
             y = y if shift is None else y.add_(shift)
         return y
 
     def _linear_by_steps(
-        self, flat: Tensor, block: StoredBlock, found: Misreads | None, draw: Draw
+        self, flat: Tensor, block: StoredBlock, resident: Tensor | ResidentCodes, draw: Draw
     ) -> Tensor:
         """[row, column] of codes·codes·scale·scale, product by product."""
         streamed, scale = self._encode(flat.float())
-        bits = {
-            "streamed_bits": self.chip.precision.activation_bits,
-            "resident_bits": self.chip.precision.weight_bits,
-        }
-        if found is None:
-            y = self.engine.product(streamed, block.codes, draw=draw, **bits)
-        else:
-            with block.codes.patched(found.position, found.delta):
-                read = block.codes.floats()
-            y = self.engine.product(streamed, read, draw=draw, **bits)
+        y = self.engine.product(
+            streamed,
+            resident,
+            streamed_bits=self.chip.precision.activation_bits,
+            resident_bits=self.chip.precision.weight_bits,
+            draw=draw,
+        )
         return y.to(torch.float32).mul_(scale).mul_(block.scale)
 
     def add_bias(self, y: Tensor, bias: Tensor) -> Tensor:
@@ -242,22 +241,3 @@ def _of_read(found: Misreads, read: int) -> Misreads | None:
     return Misreads(
         sample=torch.zeros_like(found.sample[mine]), position=found.position[mine], delta=found.delta[mine]
     )
-
-
-def _worth_patching(found: Misreads, rows: int) -> bool:
-    """Whether writing the misreads into the operand is faster than correcting each row for each of them.
-
-    Either way gives the same numbers.
-    """
-    return rows * CORRECTION_NS > PATCH_NS
-
-
-def _for_kernel(found: Misreads, inner: int, rows: int) -> Tensor:
-    """Misreads of one read as the kernels take them: column, inner, delta, first row, last row + 1."""
-    made = torch.empty(len(found.position), 5, dtype=torch.int32)
-    made[:, 0] = found.position // inner
-    made[:, 1] = found.position % inner
-    made[:, 2] = found.delta
-    made[:, 3] = 0
-    made[:, 4] = rows
-    return made

@@ -200,9 +200,10 @@ def _variance(
     if tile.resistor.mismatch == 0:
         return law(flat, torch.zeros(0, 1))
     if isinstance(resident, ResidentCodes):
-        known = resident.cache.get("closed")
+        place = (tile.resident_code, tile.numeral)
+        known = resident.cache.get(place)
         if known is None:
-            known = resident.cache["closed"] = closed_switches(resident.floats(), tile, resident_bits)
+            known = resident.cache[place] = closed_switches(resident.floats(), tile, resident_bits)
         return law(flat, known)
     if resident.ndim == 2:
         return law(flat, closed_switches(resident, tile, resident_bits))

@@ -132,9 +132,9 @@ def _digit_serial(
     streamed: Tensor, resident: Tensor | ResidentCodes, tile: TileSpec, a: int, b: int, draw: Draw
 ) -> Tensor:
     if isinstance(resident, ResidentCodes):
-        switches = resident.cache.get("switches")
+        switches = resident.cache.get(tile)
         if switches is None:
-            switches = resident.cache["switches"] = pack_switches(resident.codes(), tile, b)
+            switches = resident.cache[tile] = pack_switches(resident.codes(), tile, b)
         return digit_serial_product(streamed, switches, tile, a, b, draw)
     return digit_serial_product(streamed, resident, tile, a, b, draw)
 

@@ -18,7 +18,7 @@ class ResidentCodes:
     Codes of up to 8 bits lie packed for the native kernels where there are any, else as int8; wider ones as
     int16. There is no second copy.
 
-    cache: what engines derive from the codes and keep with them (column statistics, switches)
+    cache: what engines derive from the codes and keep with them, by what it depends on
     """
 
     def __init__(self, codes: Tensor, bits: int) -> None:
@@ -27,7 +27,7 @@ class ResidentCodes:
         self.shape = (int(codes.shape[0]), int(codes.shape[1]))
         self.bits = bits
         self.is_meta = codes.is_meta
-        self.cache: dict[str, Any] = {}
+        self.cache: dict[Any, Any] = {}
         self.kernels: Kernels | None = None
         narrow = codes if codes.is_meta else codes.to(torch.int8 if bits <= 8 else torch.int16)
         self._data = narrow
