@@ -141,7 +141,7 @@ def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
             return original(*args, **kwargs)
         if module.training:
             raise UserError("A deployed model is for inference: call eval() before using it.")
-        runtime.start_run(*_extent(args, kwargs))
+        runtime.start_run(*_extent(args, kwargs), inputs=_memory(args, kwargs))
         mode.active = True
         masks = {key: mark_constant(_alias(value)) for key, value in kwargs.items() if "mask" in key}
         try:
@@ -165,6 +165,14 @@ def _extent(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int, in
     cache = kwargs.get("past_key_values")
     past = cache.get_seq_length() if isinstance(cache, Cache) else 0
     return max(1, shape[0]), (shape[1] if len(shape) > 1 else 1), int(past)
+
+
+def _memory(args: tuple[Any, ...], kwargs: dict[str, Any]) -> frozenset[int]:
+    """Where the addresses given to a call lie: what is looked up with them belongs to its samples."""
+    given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and not value.is_meta]
+    return frozenset(
+        tensor.untyped_storage().data_ptr() for tensor in given if not tensor.is_floating_point()
+    )
 
 
 def _alias(value: Any) -> Any:

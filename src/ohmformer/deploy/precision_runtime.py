@@ -58,9 +58,9 @@ class PreciseRuntime(Runtime):
         elif outliers:
             self._fused = _SoftmaxByStep(chip, engine)
 
-    def start_run(self, batch: int, tokens: int, first: int) -> None:
+    def start_run(self, batch: int, tokens: int, first: int, inputs: frozenset[int] = frozenset()) -> None:
         """Begin one forward run (see ``Runtime.start_run``)."""
-        super().start_run(batch, tokens, first)
+        super().start_run(batch, tokens, first, inputs)
         self._sites.start_run()
 
     # --- calibrated scales -------------------------------------------------------------------------

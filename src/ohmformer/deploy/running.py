@@ -36,14 +36,17 @@ class Running:
         self.path: list[str] = []
         self._plan: ReadPlan | None = None
         self._shared_plan: ReadPlan | None = None
+        self._inputs: frozenset[int] = frozenset()
         self._blocks: dict[int, StoredBlock] = {}  # by identity of the parameter
         self._experts = False  # whether a tensor stands for an expert
         self._fused = FusedOperations(chip, engine)
 
     # --- bookkeeping -------------------------------------------------------------------------------
 
-    def start_run(self, batch: int, tokens: int, first: int) -> None:
+    def start_run(self, batch: int, tokens: int, first: int, inputs: frozenset[int] = frozenset()) -> None:
         """Begin one forward run of ``batch`` samples with ``first`` tokens in the cache.
+
+        inputs: where the addresses given by the caller lie in memory
 
         Its noise depends on the seed, the numbers of the samples and the positions of their tokens alone.
         """
@@ -58,6 +61,7 @@ class Running:
                 )
         self.keys = RunKeys(samples, tokens, first)
         self._plan = self._shared_plan = None
+        self._inputs = inputs
 
     def misreads(
         self, entry: StoredParameter, rows: Tensor | None = None, *, shared: bool = False

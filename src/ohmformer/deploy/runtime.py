@@ -133,7 +133,9 @@ class Runtime(Products):
         rows = entry.blocks[0].rows(ids).float().reshape(*ids.shape, entry.inner)
         wanted = torch.zeros(entry.rows, dtype=torch.bool)
         wanted[ids] = True
-        bounds = self.keys.row_bounds(tuple(ids.shape), flattened=False)
+        # addresses that the model made itself (positions) may serve the whole batch: one read for all
+        own = ids.untyped_storage().data_ptr() in self._inputs
+        bounds = self.keys.row_bounds(tuple(ids.shape), flattened=False) if own else None
         found = self.misreads(entry, wanted, shared=bounds is None)
         if found is not None:
             self._misread_rows(rows, ids, found, bounds or [(0, ids.numel())])
