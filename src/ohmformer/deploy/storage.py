@@ -17,7 +17,7 @@ from ohmformer.numerals import quantise_per_row, quantise_per_tensor, symbols_pe
 from ohmformer.specs import ChipSpec
 
 Role = Literal["rows", "columns", "vector"]
-CHUNK = 1 << 20  # numbers quantised at once
+CHUNK = 1 << 18  # numbers quantised at once
 KEPT = 1 << 14  # largest vector whose values are kept besides its codes
 
 
@@ -278,8 +278,13 @@ def check_parameters(model: nn.Module) -> None:
     for name, _, _, parameter in float_parameters(model):
         if parameter.numel() == 0:
             raise UserError(f"The weight {name} is empty: a stored weight needs at least one number.")
-        if not parameter.is_meta and not bool(torch.isfinite(parameter).all()):
+        if not parameter.is_meta and not _finite(parameter.detach()):
             raise UserError(f"The weight {name} holds NaN or infinity: only finite weights can be stored.")
+
+
+def _finite(values: Tensor) -> bool:
+    """Whether all numbers are finite; NaN and infinity show in the extremes."""
+    return bool(torch.isfinite(torch.stack(torch.aminmax(values))).all())
 
 
 def leave_parameter(parameter: nn.Parameter) -> None:
