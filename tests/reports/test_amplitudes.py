@@ -82,7 +82,7 @@ def test_points_and_whiskers_stand_at_their_values(document: dict[str, Any]) -> 
 
 def test_what_was_measured_is_said(document: dict[str, Any]) -> None:
     first, second = ("".join(panel.itertext()) for panel in panels(document))
-    assert "tiny on words: 500 texts, 2 chips" in first
+    assert "tiny: 500 texts, 2 chips" in first
     assert "fp32 80.0 %; clean 79.0 %" in first
     assert "guessing 50.0 %" in first
     assert "500 tokens, 1 chip" in second
@@ -114,3 +114,11 @@ def test_a_missing_part_is_named(document: dict[str, Any]) -> None:
 def test_names_cannot_become_markup(document: dict[str, Any]) -> None:
     document["result"]["encoder"]["model"] = "<script>&"
     assert "<script>&" in "".join(ET.fromstring(amplitude_picture(document)).itertext())
+
+
+def test_a_lost_perplexity_is_left_out_and_counted(document: dict[str, Any]) -> None:
+    """A thousand times the perplexity of fp32 would squeeze all else into one line."""
+    scores = document["result"]["decoder"]["scores"]
+    scores[-1]["values"] = [1001.0 * scores[0]["values"][0]]
+    second = "".join(panels(document)[1].itertext())
+    assert "1 off the scale" in second

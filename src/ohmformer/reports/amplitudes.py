@@ -18,6 +18,7 @@ __all__ = ["SCHEMA", "amplitude_picture"]
 SCHEMA = "ohmformer.amplitudes/"
 PANEL, HEIGHT = 440.0, 332.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 46.0, 254.0
+OFF_THE_SCALE = 1000.0  # times the perplexity in fp32: what lies above is lost, and not drawn
 COLOURS = {1: 3, 2: 2, 3: 4, 4: 5}
 SHAPES: dict[int, Shape] = {1: "circle", 2: "square", 3: "triangle", 4: "diamond"}
 
@@ -75,9 +76,12 @@ def amplitude_picture(document: Mapping[str, Any]) -> str:
 def _panel(evaluation: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> Panel:
     scores = {score["label"]: score for score in evaluation["scores"]}
     series: dict[int, list[Point]] = {}
+    lost = evaluation["kind"] == "perplexity"
+    limit = OFF_THE_SCALE * float(evaluation["scores"][0]["values"][0]) if lost else math.inf
     for point in points:
         values = [float(value) for value in scores[point["label"]]["values"] if value is not None]
-        if values:  # of an infinite perplexity nothing can be drawn
+        # an infinite perplexity cannot be drawn, and a senseless one would squeeze the rest
+        if values and max(values) <= limit:
             series.setdefault(int(point["cell_bits"]), []).append(
                 Point(
                     x=float(point["amplitude"]),
@@ -101,11 +105,12 @@ def _panel(evaluation: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -
     ideal = Mark(value=float(second["values"][0]), label=str(second["label"]))
     chips = max(len(scores[point["label"]]["values"]) for point in points)
     unit = "tokens" if evaluation["kind"] == "perplexity" else "texts"
-    about = f"{evaluation['model']} on {evaluation['task']}: {integer(evaluation['n'])} {unit}, "
+    about = f"{evaluation['model']}: {integer(evaluation['n'])} {unit}, "
     about += "1 chip" if chips == 1 else f"{chips} chips"
+    missing = len(points) - sum(len(curve.points) for curve in curves)
     if evaluation["kind"] == "perplexity":
         return Panel(
-            title=f"perplexity, lower is better. {about}",
+            title=f"perplexity. {about}" + (f"; {missing} off the scale" if missing else ""),
             curves=curves,
             marks=(Mark(value=marks[0].value, label=_both(marks[0], ideal, lambda v: f"{v:.1f}")),),
             y=_log_around([*ends, marks[0].value]),
