@@ -44,8 +44,8 @@ def test_function_values_of_bert_large_by_hand():
     assert found["tanh"] == hidden  # of the pooler
     assert found["reciprocal"] == layers * heads * tokens
     assert found["rsqrt"] == (2 * layers + 1) * tokens
-    # scores times 1/sum, rows times 1/sd, rows times the norm weight
-    assert found["multiply"] == scores + (2 * layers + 1) * tokens * hidden * 2
+    # scores times 1/sum and times the values' scales, rows times 1/sd, rows times the norm weight
+    assert found["multiply"] == 2 * scores + (2 * layers + 1) * tokens * hidden * 2
     # what the preset's source says of the number of function units
     in_function_units = sum(count for name, count in found.items() if name not in ("add", "max"))
     assert round(in_function_units / 1e6, -1) == 40
