@@ -71,8 +71,8 @@ def test_a_linear_operation_is_its_steps(codes, noise):
     exact = (streamed.codes @ stored.floats()).mul_(streamed.scale).mul_(scale)
     assert torch.equal(wanted, exact) == (noise is QUIET)
     fused = fused_of(chip)
-    assert torch.equal(fused.linear(x, stored, scale, None, None, draw), wanted)
-    assert torch.equal(fused.linear(x.double(), stored, scale, bias, None, draw), wanted + bias)
+    assert torch.equal(fused.linear(x, stored, scale, None, draw), wanted)
+    assert torch.equal(fused.linear(x.double(), stored, scale, bias, draw), wanted + bias)
 
 
 @pytest.mark.parametrize("noise", [QUIET, RARE], ids=["quiet", "rare"])
@@ -141,17 +141,15 @@ def test_where_they_do_not_apply_nothing_is_given(codes, monkeypatch):
     ]
     scale, stored = torch.ones(6), ResidentCodes(codes(6, 20), 8)
     for fused in others:
-        assert fused.linear(x, stored, scale, None, None, draw) is None
+        assert fused.linear(x, stored, scale, None, draw) is None
         assert fused.matmul(x[None, None], x[None, None], None, draw) is None
         assert fused.softmax(x, draw) is None
         assert fused.layer_norm(x, None, None, 1e-5, (draw, draw)) is None
         assert fused.rms_norm(x, None, 1e-5, draw) is None
-    assert fused_of(narrow).linear(x, stored, scale, None, None, draw) is not None
+    assert fused_of(narrow).linear(x, stored, scale, None, draw) is not None
     monkeypatch.setenv(native.VARIABLE, "torch")
     plain = fused_of(narrow)
     assert plain.row_scales(x) is None
     assert plain.function("gelu", x) is None
     assert plain.softmax(x, draw) is None
-    assert (
-        fused_of(replace(narrow)).linear(x, ResidentCodes(codes(6, 20), 8), scale, None, None, draw) is None
-    )
+    assert fused_of(replace(narrow)).linear(x, ResidentCodes(codes(6, 20), 8), scale, None, draw) is None

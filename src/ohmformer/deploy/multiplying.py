@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from math import prod
 
 import torch
@@ -72,20 +73,12 @@ class Products(Running):
         self, flat: Tensor, block: StoredBlock, found: Misreads | None, shift: Tensor | None, draw: Draw
     ) -> Tensor:
         """The same for the rows of one read, whose misreads are written into the codes for the while."""
-        if found is None:
-            return self._linear_as_stored(flat, block, shift, draw)
-        with block.codes.patched(found.position, found.delta):
-            y = self._fused.linear(flat, block.codes, block.scale, shift, None, draw)
+        codes = block.codes
+        with nullcontext() if found is None else codes.patched(found.position, found.delta):
+            y = self._fused.linear(flat, codes, block.scale, shift, draw)
             if y is None:
-                y = self._linear_by_steps(flat, block, block.codes.floats(), draw)
+                y = self._linear_by_steps(flat, block, codes if found is None else codes.floats(), draw)
                 y = y if shift is None else y.add_(shift)
-        return y
-
-    def _linear_as_stored(self, flat: Tensor, block: StoredBlock, shift: Tensor | None, draw: Draw) -> Tensor:
-        y = self._fused.linear(flat, block.codes, block.scale, shift, None, draw)
-        if y is None:
-            y = self._linear_by_steps(flat, block, block.codes, draw)
-            y = y if shift is None else y.add_(shift)
         return y
 
     def _linear_by_steps(

@@ -69,13 +69,11 @@ class FusedOperations:
         resident: ResidentCodes,
         scale: Tensor,
         bias: Tensor | None,
-        misreads: Tensor | None,
         draw: Draw,
     ) -> Tensor | None:
         """[row, column] of x [row, inner] and a stored operand: codes·codes·scale of the row·scale + bias.
 
-        scale:    [column]; bias: [column] or None
-        misreads: [n, 5] int32: column, inner, delta, first row, last row + 1; sorted by column
+        scale: [column]; bias: [column] or None
         """
         native = self.kernels
         if native is None or resident.kernels is None or x.device.type != "cpu":
@@ -87,9 +85,8 @@ class FusedOperations:
         x = x if x.is_contiguous() and x.dtype == torch.float32 else x.float().contiguous()
         wrong = None
         if law.below and native.any_hit(draw, law.below):
-            # what a candidate's operands call for is judged by the codes as written
             wrong = native.wrong_outputs(law, draw, x[None, None], None, resident.packed, None)
-        return native.linear(x, resident.packed, scale, bias, self.highest, misreads, wrong)
+        return native.linear(x, resident.packed, scale, bias, self.highest, wrong)
 
     def matmul(self, left: Tensor, right: Tensor, factor: Tensor | None, draw: Draw) -> Tensor | None:
         """[outer, head, row, column] of left [.., row, inner] and right [.., column, inner].

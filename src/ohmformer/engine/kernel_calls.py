@@ -20,7 +20,7 @@ try:
 except ImportError:  # installed without a compiler
     _native = None
 
-MISREAD_FIELDS, WRONG_FIELDS = 5, 3  # of struct Misread and struct WrongOutput in kernels/table.hpp
+WRONG_FIELDS = 3  # of struct WrongOutput in kernels/table.hpp
 
 
 def threads() -> int:
@@ -94,14 +94,12 @@ class Kernels:
         scale: Tensor,
         bias: Tensor | None,
         highest: int,
-        misreads: Tensor | None,
         wrong: Tensor | None,
         fixed_scale: float = 0.0,
     ) -> Tensor:
         """[row, column] float32: quantise x [row, inner], multiply, add errors, scale, shift.
 
-        misreads: [n, 5] int32: column, inner, delta, first row, last row + 1; sorted by column
-        wrong:    [n, 3] int64: row, column, size; sorted by row
+        wrong: [n, 3] int64: row, column, size; sorted by row
         """
         x = _ready(x, torch.float32)
         rows, inner = x.shape
@@ -118,8 +116,6 @@ class Kernels:
             scale.data_ptr(),
             0 if bias is None else bias.data_ptr(),
             y.data_ptr(),
-            0 if misreads is None else misreads.data_ptr(),
-            0 if misreads is None else len(misreads),
             0 if wrong is None else wrong.data_ptr(),
             0 if wrong is None else len(wrong),
             threads(),
@@ -377,7 +373,7 @@ class Kernels:
 
         rates:  of hits by class; draws: of hits and of words, their keys the samples'
         counts: [sample] hits, int64; rows: [row] or [sample, row] bool; wanted: [kept // 64] bool
-        returns: to be passed to ``wrong_numbers`` or ``wrong_of_linear``
+        returns: to be passed to ``wrong_numbers``
         """
         kept, table, layout, inner = store.marginal, store.law.table, store.layout, store.inner
         cells, meant = kept.cells.contiguous(), kept.symbols.contiguous()
@@ -426,14 +422,6 @@ class Kernels:
         delta = torch.empty(found.count, dtype=torch.int32)
         found.columns(sample.data_ptr(), position.data_ptr(), delta.data_ptr())
         return sample, position, delta
-
-    def wrong_of_linear(self, found: Any, inner: int, first: int, each: int) -> Tensor | None:
-        """The same as ``linear`` takes it: columns counted from row ``first``, ``each`` rows for a sample."""
-        if found.count == 0:
-            return None
-        made = torch.empty(found.count, MISREAD_FIELDS, dtype=torch.int32)
-        found.for_linear(made.data_ptr(), inner, first, each)
-        return made
 
     def any_hit(self, draw: Draw, below: int) -> bool:
         """Whether ``hits`` would find a row."""

@@ -145,40 +145,6 @@ class ReadPlan:
         found = native.wrong_numbers(self._by_kernel(native, index, len(self.samples), rows))
         return None if found is None else Misreads(sample=found[0], position=found[1], delta=found[2])
 
-    def for_linear(
-        self,
-        index: int,
-        rows_per_sample: int,
-        *,
-        shared: bool = False,
-        block: tuple[int, int] | None = None,
-        numbers: Numbers | None = None,
-    ) -> Tensor | None:
-        """The same wrong numbers as ``Kernels.linear`` takes them, None if there are none.
-
-        rows_per_sample: of the streamed operand
-        shared:  the first sample's read serves all rows, ``rows_per_sample`` of them
-        block:   first and last + 1 of the stored rows that make up the operand; None: all
-        returns: [n, 5] int32: column, inner, delta, first row, last row + 1; sorted by column
-        """
-        if not self._touched[index]:
-            return None
-        store, samples, rows, first = self.stores[index], 1 if shared else len(self.samples), None, 0
-        if block is not None:
-            first = block[0]
-            rows = torch.zeros(store.layout.numbers // max(1, store.inner), dtype=torch.bool)
-            rows[block[0] : block[1]] = True
-        native = self._native(index)
-        if native is not None:
-            wrong = self._by_kernel(native, index, samples, rows)
-            return native.wrong_of_linear(wrong, store.inner, first, rows_per_sample)
-        found = self._by_torch(index, samples, rows, numbers)
-        if found is None:
-            return None
-        start = found.sample * rows_per_sample
-        column, inner = found.position // store.inner - first, found.position % store.inner
-        return torch.stack((column, inner, found.delta, start, start + rows_per_sample), -1).int()
-
     def _native(self, index: int) -> Kernels | None:
         """The kernels, where they can read this tensor."""
         store = self.stores[index]

@@ -27,26 +27,6 @@ inline void quantise(const float* x, int64_t rows, int64_t inner, int highest, f
   }
 }
 
-// acc[m, n] += x[m, k] * delta for the misreads whose column lies in first ... last - 1.
-inline void add_misreads(const Misread* misreads, int64_t count, int64_t first_row, int64_t rows, int64_t first,
-                         int64_t last, const Streamed* a, int64_t lda, int32_t* acc, int64_t ldc) {
-  int64_t low = 0, high = count;
-  while (low < high) {
-    const int64_t middle = (low + high) / 2;
-    if (misreads[middle].n < first)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  for (; low < count && misreads[low].n < last; low++) {
-    const Misread& one = misreads[low];
-    const int64_t from = one.first > first_row ? one.first - first_row : 0;
-    const int64_t to = smaller(one.last - first_row, rows);
-    for (int64_t m = from; m < to; m++)
-      acc[m * ldc + one.n - first] += (static_cast<int32_t>(a[m * lda + one.k]) - OFFSET) * one.delta;
-  }
-}
-
 inline void add_wrong(const WrongOutput* wrong, int64_t count, int64_t first_row, int64_t rows, int64_t first,
                       int64_t last, int32_t* acc, int64_t ldc) {
   int64_t low = 0, high = count;
@@ -90,8 +70,6 @@ inline void linear(const LinearJob& job) {
     panel_products(a, lda, rows, job.packed + first / PACK_COLUMNS * panel_bytes(job.inner),
                    panels_of(last - first), job.inner, acc, chunk);
     take_offset_off(acc, chunk, rows, last - first, sums + first);
-    if (job.misread_count)
-      add_misreads(job.misreads, job.misread_count, top, rows, first, last, a, lda, acc, chunk);
     if (job.wrong_count) add_wrong(job.wrong, job.wrong_count, top, rows, first, last, acc, chunk);
     for (int64_t m = 0; m < rows; m++) {
       const float scale = scales.data[top + m];

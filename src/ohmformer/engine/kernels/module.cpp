@@ -153,12 +153,11 @@ NB_MODULE(_native, m) {
            })
       .def("linear",
            [](const Choice& c, Address x, int64_t rows, int64_t inner, int64_t columns, int highest, float fixed,
-              Address packed, Address scale, Address bias, Address y, Address misreads, int64_t misread_count,
-              Address wrong, int64_t wrong_count, int threads) {
+              Address packed, Address scale, Address bias, Address y, Address wrong, int64_t wrong_count,
+              int threads) {
              const LinearJob job{at<float>(x),     rows,          inner,           columns,
                                  highest,          fixed,         at<int8_t>(packed), at<float>(scale),
-                                 at<float>(bias),  at<float>(y),  at<Misread>(misreads), misread_count,
-                                 at<WrongOutput>(wrong), wrong_count, threads};
+                                 at<float>(bias),  at<float>(y),  at<WrongOutput>(wrong), wrong_count, threads};
              nb::gil_scoped_release free;
              c.k->linear(job);
            })

@@ -72,22 +72,7 @@ void bind_reads(nanobind::module_& m, nanobind::class_<Choice>& choice) {
                reinterpret_cast<int64_t*>(sample)[i] = static_cast<int64_t>(wrong.data[i].key - place * samples);
                reinterpret_cast<int32_t*>(delta)[i] = wrong.data[i].delta;
              }
-           })
-      .def("for_linear", [](const WrongNumbers& wrong, Address made, int64_t inner, int64_t first, int64_t each) {
-        const uint64_t samples = static_cast<uint64_t>(wrong.samples);
-        int64_t column = first;
-        uint64_t next = static_cast<uint64_t>((column + 1) * inner) * samples;
-        for (int64_t i = 0; i < wrong.count; i++) {
-          const uint64_t key = wrong.data[i].key;
-          for (; key >= next; next += static_cast<uint64_t>(inner) * samples) column++;
-          const uint64_t rest = key - (next - static_cast<uint64_t>(inner) * samples);
-          const int64_t place = static_cast<int64_t>(rest / samples);
-          const int64_t sample = static_cast<int64_t>(rest) - place * wrong.samples;
-          reinterpret_cast<Misread*>(made)[i] = {static_cast<int32_t>(column - first), static_cast<int32_t>(place),
-                                                 wrong.data[i].delta, static_cast<int32_t>(sample * each),
-                                                 static_cast<int32_t>((sample + 1) * each)};
-        }
-      });
+           });
   choice.def("reads", [](const Choice& c, const ReadJob& job) {
     nb::gil_scoped_release free;
     WrongNumbers wrong;

@@ -17,12 +17,6 @@ struct Curve {
   float floor;          // exp: smallest exponent that is not flushed to 0
 };
 
-// Wrong symbols of the dense crossbar that one sequence meets: resident[n, k] is off by delta for rows
-// first ... last - 1. Sorted by n.
-struct Misread {
-  int32_t n, k, delta, first, last;
-};
-
 // Wrong conversions: output (row, n) is off by size. Sorted by row.
 struct WrongOutput {
   int64_t row;
@@ -39,8 +33,6 @@ struct LinearJob {
   const float* scale;     // [columns]
   const float* bias;      // [columns] or null
   float* y;               // [rows, columns]
-  const Misread* misreads;
-  int64_t misread_count;
   const WrongOutput* wrong;
   int64_t wrong_count;
   int threads;
