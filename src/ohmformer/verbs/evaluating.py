@@ -135,14 +135,13 @@ def evaluate_head(
 ) -> EvaluationResult:
     """A frozen encoder: logistic regression trained on fp32 vectors, tested on each setup's vectors."""
     loaded = load_model(model, task="encoder")
-    head_box: list[Any] = []
+    # before the setups are timed
+    train = embed(loaded.model, loaded.tokenizer, split.train_texts)
+    head = train_head(train, np.array(split.train_labels), seed=split.seed)
 
     def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
-        if not head_box:
-            train = embed(loaded.model, loaded.tokenizer, split.train_texts)
-            head_box.append(train_head(train, np.array(split.train_labels), seed=split.seed))
         vectors = embed(running, loaded.tokenizer, split.test_texts, batch_tokens=BATCH_TOKENS, progress=step)
-        correct = head_box[0].predict(vectors) == np.array(split.test_labels)
+        correct = head.predict(vectors) == np.array(split.test_labels)
         return accuracy_interval(correct), correct.tolist()
 
     return _compare(
