@@ -1,0 +1,21 @@
+"""From a model to what a chip has to do: graph, sub-operations, schedule."""
+
+from ohmformer.compiler.graph import (
+    PHASES,
+    AtenCall,
+    GraphNode,
+    GraphValue,
+    ModelGraph,
+    Phase,
+    Ref,
+)
+
+__all__ = [
+    "PHASES",
+    "AtenCall",
+    "GraphNode",
+    "GraphValue",
+    "ModelGraph",
+    "Phase",
+    "Ref",
+]
