@@ -1,14 +1,34 @@
-"""Sub-operations and programs, their verifier and printer."""
+"""Values, sub-operations and programs, their verifier, printer and file."""
 
 from ohmformer.ir.printer import render
-from ohmformer.ir.program import Program, Recorder
-from ohmformer.ir.subops import DenseRead, FunctionCall, Product, Resident, SubOp, SubOpError
+from ohmformer.ir.program import CACHE_APPEND, CACHE_READ, Phase, Program, Recorder
+from ohmformer.ir.subops import (
+    JSON,
+    Arguments,
+    DenseRead,
+    FunctionCall,
+    Move,
+    MoveKind,
+    Product,
+    Resident,
+    SubOp,
+    SubOpError,
+    Value,
+    ValueKind,
+)
 from ohmformer.ir.verify import FUNCTIONS, ProgramError, verify
 
 __all__ = [
+    "CACHE_APPEND",
+    "CACHE_READ",
     "FUNCTIONS",
+    "JSON",
+    "Arguments",
     "DenseRead",
     "FunctionCall",
+    "Move",
+    "MoveKind",
+    "Phase",
     "Product",
     "Program",
     "ProgramError",
@@ -16,6 +36,8 @@ __all__ = [
     "Resident",
     "SubOp",
     "SubOpError",
+    "Value",
+    "ValueKind",
     "render",
     "verify",
 ]

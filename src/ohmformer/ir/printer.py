@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from ohmformer.ir.program import Program
-from ohmformer.ir.subops import FunctionCall, Product, SubOp
+from ohmformer.ir.subops import DenseRead, FunctionCall, Product, SubOp
 
 __all__ = ["render"]
 
@@ -94,6 +94,8 @@ def _line(subop: SubOp, module: str, indent: int) -> str:
         )
     elif isinstance(subop, FunctionCall):
         body = f"F:{subop.function} {subop.elements:,}"
-    else:
+    elif isinstance(subop, DenseRead):
         body = f"read {subop.words:,} words"
+    else:
+        body = f"{subop.kind} {subop.elements:,} {subop.function}".rstrip()
     return f"{' ' * indent}{subop.operation:<20} {body:<44} {module}".rstrip()

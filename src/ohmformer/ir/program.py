@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
-from ohmformer.ir.subops import DenseRead, FunctionCall, Product, SubOp
+from ohmformer.ir.subops import DenseRead, FunctionCall, Move, MoveKind, Product, SubOp, Value
+
+Phase = Literal["encode", "prefill", "decode"]
+CACHE_APPEND, CACHE_READ = "cache append", "cache read"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,11 @@ class Program:
     tokens:       tokens of each sequence
     subops:       in order of execution
     stored_words: numbers held in the dense crossbar (weights, embeddings, biases, norm weights)
+    values:       what the sub-operations read and write, by id; empty where data flow was not recorded
+    outputs:      values that the model returns
+    phase:        ``encode``, ``prefill`` or ``decode`` (one step behind ``context`` tokens)
+    context:      tokens in the cache before the run
+    assumptions:  what was assumed where the work depends on the data, a sentence each
     """
 
     name: str
@@ -25,6 +34,11 @@ class Program:
     tokens: int
     subops: tuple[SubOp, ...]
     stored_words: int
+    values: tuple[Value, ...] = ()
+    outputs: tuple[int, ...] = ()
+    phase: Phase = "encode"
+    context: int = 0
+    assumptions: tuple[str, ...] = ()
 
     def products(self) -> Iterator[Product]:
         """The products, in order."""
@@ -37,6 +51,22 @@ class Program:
     def dense_reads(self) -> Iterator[DenseRead]:
         """The dense reads that feed no product, in order."""
         return (subop for subop in self.subops if isinstance(subop, DenseRead))
+
+    def moves(self, kind: MoveKind | None = None) -> Iterator[Move]:
+        """The moves (of one kind), in order."""
+        return (
+            subop for subop in self.subops if isinstance(subop, Move) and (kind is None or subop.kind == kind)
+        )
+
+    @property
+    def cache_written(self) -> int:
+        """Numbers appended to the cache of keys and values."""
+        return sum(move.elements for move in self.moves("cache") if move.operation == CACHE_APPEND)
+
+    @property
+    def cache_read(self) -> int:
+        """Numbers read from the cache of keys and values."""
+        return sum(move.elements for move in self.moves("cache") if move.operation == CACHE_READ)
 
     @property
     def macs(self) -> int:

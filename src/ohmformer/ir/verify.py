@@ -6,7 +6,7 @@ from typing import get_args
 
 from ohmformer.errors import UserError
 from ohmformer.ir.program import Program
-from ohmformer.ir.subops import DenseRead, FunctionCall, Product, Resident, SubOp
+from ohmformer.ir.subops import DenseRead, FunctionCall, Move, MoveKind, Product, Resident, SubOp
 
 __all__ = ["FUNCTIONS", "ProgramError", "verify"]
 
@@ -78,6 +78,12 @@ def _verify_subop(index: int, subop: SubOp, program: Program) -> None:
         _require_count(where, "words", subop.words, 1)
         if not program.stored_words:
             raise ProgramError(f"{where} reads {subop.words} words: none are stored.")
+    elif isinstance(subop, Move):
+        _require_count(where, "elements", subop.elements, 0)
+        if subop.kind not in get_args(MoveKind):
+            raise ProgramError(
+                f"{where} moves in the way {subop.kind!r}: allowed are {', '.join(get_args(MoveKind))}."
+            )
     else:
         raise ProgramError(f"{where} is a {type(subop).__name__}: no such sub-operation.")
 
