@@ -15,7 +15,7 @@ import torch
 from scipy import stats
 from transformers import BertModel
 
-from ohmformer.deploy import deploy
+from ohmformer.deploy import calibrate, compensate, deploy
 from ohmformer.errors import UserError
 from ohmformer.specs import leaves, override, sources
 from ohmformer.verbs import (
@@ -30,6 +30,8 @@ from ohmformer.verbs import (
     evaluating,
     plain,
 )
+from ohmformer.verbs.work import BATCH_TOKENS as BATCH
+from ohmformer.verbs.work import head_work
 from ohmformer.workloads import (
     accuracy_interval,
     embed,
@@ -42,8 +44,6 @@ from ohmformer.workloads import (
     token_nll,
     train_head,
 )
-
-BATCH = evaluating.BATCH_TOKENS
 
 
 @pytest.fixture
@@ -167,6 +167,43 @@ def measured(monkeypatch) -> list[tuple[str, int]]:
 
     monkeypatch.setattr(evaluating, "_measure_once", counting)
     return calls
+
+
+def test_weights_are_compensated_and_scales_calibrated_on_items_that_are_not_scored(
+    encoder, split, perfect, tmp_path
+):
+    plainly = Setup(label="plain", chip=perfect)
+    setups = [FP32, plainly, replace(plainly, label="c", compensated=True)]
+    setups.append(replace(plainly, label="s", calibrated=True))
+    path = tmp_path / "journal"
+    found = evaluate_head(encoder, split, setups, journal=Journal(path))
+    batches = head_work(encoder, split).unscored()
+    assert sum(len(batch["input_ids"]) for batch in batches) == min(128, len(split.train_texts))
+    loaded = load_model(encoder, task="encoder")
+    models = {
+        "plain": deploy(loaded.model, perfect),
+        "c": deploy(compensate(loaded.model, batches, perfect.precision.weight_bits), perfect),
+        "s": deploy(loaded.model, perfect, calibration=calibrate(loaded.model, perfect, batches)),
+    }
+    train = embed(loaded.model, loaded.tokenizer, split.train_texts)
+    head = train_head(train, np.array(split.train_labels), seed=split.seed)
+    for label, running in models.items():
+        vectors = embed(running, loaded.tokenizer, split.test_texts, batch_tokens=BATCH)
+        right = head.predict(vectors) == np.array(split.test_labels)
+        assert found.score(label).metric == accuracy_interval(right)
+        if label != "plain":
+            first = embed(models["plain"], loaded.tokenizer, split.test_texts, batch_tokens=BATCH)
+            assert not np.array_equal(first, vectors)
+    # each is a measurement of its own: none may be taken for another
+    assert len(json.loads(path.read_text())["parts"]) == 4
+
+
+def test_calibration_without_anything_left_to_calibrate_on(decoder, text, choices, perfect):
+    setups = [FP32, Setup(label="x", chip=perfect, compensated=True)]
+    with pytest.raises(UserError, match="behind those that are scored"):
+        evaluate_perplexity(decoder, text, setups, window=16, stride=8)
+    with pytest.raises(UserError, match="items that are not scored"):
+        evaluate_multiple_choice(decoder, choices, setups)
 
 
 def test_a_journal_spares_what_is_done_and_nothing_else(

@@ -16,6 +16,7 @@ from ohmformer.verbs import FP32, Journal, Setup, evaluate_head, plain, trials
 from ohmformer.verbs.losses import paired_loss, verdict
 from ohmformer.verbs.tolerating import STARTS, tolerate
 from ohmformer.verbs.trials import choices_trial, classifier_trial, head_trial, perplexity_trial
+from ohmformer.verbs.work import BATCH_TOKENS
 from ohmformer.workloads import embed, load_model, perplexity, token_nll, train_head
 
 WIDE = 0.3  # a loss that 60 answers can show
@@ -39,7 +40,7 @@ def wrong_answers(folder: str, split: Any, chip: Any, seeds: tuple[int, ...]) ->
     rows = []
     for seed in seeds:
         running = deploy(loaded.model, chip, seed=seed)
-        vectors = embed(running, loaded.tokenizer, split.test_texts, batch_tokens=trials.BATCH_TOKENS)
+        vectors = embed(running, loaded.tokenizer, split.test_texts, batch_tokens=BATCH_TOKENS)
         rows.append(head.predict(vectors) != np.array(split.test_labels))
     return np.array(rows, dtype=float)
 

@@ -54,6 +54,14 @@ def evaluate(
     noise_scale: Scales = None,
     ideal: Ideal = True,
     mode: Mode = None,
+    compensate: Annotated[
+        bool,
+        typer.Option("--compensate", help="Round weights with compensation, on items that are not scored."),
+    ] = False,
+    static_scales: Annotated[
+        bool,
+        typer.Option("--static-scales", help="Fixed scales of operands, found on items that are not scored."),
+    ] = False,
     train: Annotated[
         int | None, typer.Option("--train", min=1, help="Training texts of the head; default 2,000.")
     ] = None,
@@ -87,7 +95,15 @@ def evaluate(
 ) -> None:
     """Score MODEL on a task: fp32, the ideal chip and noisy chips side by side, with intervals."""
     output = open_output(json, report, resume, threads=threads)
-    setups = setups_from(chips_from(chip, settings), settings, noise_scale, with_ideal=ideal, mode=mode)
+    setups = setups_from(
+        chips_from(chip, settings),
+        settings,
+        noise_scale,
+        with_ideal=ideal,
+        mode=mode,
+        compensated=compensate,
+        calibrated=static_scales,
+    )
     columns = Columns(
         text=text_column,
         label=label_column,

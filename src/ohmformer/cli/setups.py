@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,13 +64,18 @@ def setups_from(
     *,
     with_ideal: bool = True,
     mode: str | None = None,
+    compensated: bool = False,
+    calibrated: bool = False,
 ) -> list[Setup]:
     """fp32, then per chip its ideal form and its noisy forms.
 
     Ideal chips of equal precision and function unit compute the same numbers (their products are exact),
     so such a form runs once, in its own mode; ``mode`` is that of the others.
+    compensated, calibrated: as in ``Setup``, for every chip
     """
     from ohmformer.verbs import Setup
+
+    made = partial(Setup, compensated=compensated, calibrated=calibrated)
 
     setups = [Setup(label="fp32")]
     suffix = f" ({', '.join(settings)})" if settings else ""
@@ -79,11 +85,12 @@ def setups_from(
         if with_ideal and key not in seen:
             seen.append(key)
             label = "ideal chip" if len(seen) == 1 else f"ideal {chip.name}"
-            setups.append(Setup(label=label, chip=ideal(chip)))
+            setups.append(made(label=label, chip=ideal(chip)))
         if not scales:
-            setups.append(Setup(label=f"{chip.name}{suffix}", chip=chip, mode=mode_for(chip, mode)))
+            label = f"{chip.name}{suffix}"
+            setups.append(made(label=label, chip=chip, mode=mode_for(chip, mode)))
         for scale in scales or ():
             noisy = override(chip, {TELEGRAPH: float(scale)})
             label = f"{chip.name}{suffix}, {scale:g}x telegraph noise"
-            setups.append(Setup(label=label, chip=noisy, mode=mode_for(noisy, mode)))
+            setups.append(made(label=label, chip=noisy, mode=mode_for(noisy, mode)))
     return setups

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 from ohmformer.errors import UserError
 
 if TYPE_CHECKING:
-    from ohmformer.verbs.evaluating import Kind
+    from ohmformer.verbs.work import Kind
     from ohmformer.workloads import ClassificationSplit, TextClassificationTask
 
 __all__ = ["FINETUNE_RECORD", "Columns", "classification_split", "default_task", "kind_of", "refuse_overlap"]
@@ -35,7 +35,7 @@ class Columns:
 
 def kind_of(model: str, task: str, given: str | None, columns: Columns) -> Kind:
     """What to measure: as the user says, else by the task, else by the head that the model has."""
-    from ohmformer.verbs.evaluating import Kind
+    from ohmformer.verbs.work import Kind
 
     allowed = get_args(Kind)
     if given is not None:

@@ -9,36 +9,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from scipy import stats
 
-from ohmformer.deploy import deploy, on_chip
+from ohmformer.deploy import Calibration, calibrate, compensate, deploy, on_chip
 from ohmformer.engine import Deviation, Mode
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec, leaves, sources_of
-from ohmformer.verbs.deviation import compared_inputs, layer_deviations
+from ohmformer.verbs.deviation import layer_deviations
 from ohmformer.verbs.journal import Journal
+from ohmformer.verbs.work import Kind, Work, choices_work, classifier_work, head_work, perplexity_work
 from ohmformer.workloads import (
     ClassificationSplit,
-    LoadedModel,
     Metric,
     MultipleChoiceTask,
     TextTask,
-    accuracy_interval,
     check_finite,
-    embed,
-    evaluate_choices,
-    load_model,
     paired_difference,
     perplexity_difference,
-    perplexity_interval,
-    predict_classifier,
-    token_nll,
-    train_head,
 )
 
-Kind = Literal["head", "classifier", "perplexity", "choices"]
 Step = Callable[[str, int, int], None]  # (what is running, done, of how many)
 
 
@@ -47,15 +37,23 @@ class Setup:
     """One column of a comparison: a label and a chip, or None for the fp32 model itself.
 
     mode: how products are simulated; None takes what the physics of the chip allows without an approximation
+    compensated: weights are rounded with compensation (``deploy.compensate``) on items that are not scored
+    calibrated:  operands have fixed scales found on items that are not scored, instead of one for each row
     """
 
     label: str
     chip: ChipSpec | None = None
     mode: Mode | None = None
+    compensated: bool = False
+    calibrated: bool = False
+
+    @property
+    def precision(self) -> tuple[str, ...]:
+        """What is done for precision beside the chip's own fields."""
+        named = (("compensated weights", self.compensated), ("calibrated scales", self.calibrated))
+        return tuple(name for name, wanted in named if wanted)
 
 
-COMPARED_CHARACTERS = 1000  # of a running text, for the table of deviations
-BATCH_TOKENS = 1024
 FP32 = Setup(label="fp32")
 
 
@@ -122,79 +120,18 @@ class EvaluationResult:
         return next(score for score in self.scores if score.label == label)
 
 
-Measure = Callable[[Any, Callable[[int, int], None]], tuple[Metric, list[Any]]]
-
-
 def evaluate_head(
-    model: str,
-    split: ClassificationSplit,
-    setups: Sequence[Setup],
-    *,
-    source: str = "",
-    **options: Any,
+    model: str, split: ClassificationSplit, setups: Sequence[Setup], *, source: str = "", **options: Any
 ) -> EvaluationResult:
     """A frozen encoder: logistic regression trained on fp32 vectors, tested on each setup's vectors."""
-    loaded = load_model(model, task="encoder")
-    # before the setups are timed
-    train = embed(loaded.model, loaded.tokenizer, split.train_texts)
-    head = train_head(train, np.array(split.train_labels), seed=split.seed)
-
-    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
-        vectors = embed(running, loaded.tokenizer, split.test_texts, batch_tokens=BATCH_TOKENS, progress=step)
-        correct = head.predict(vectors) == np.array(split.test_labels)
-        return accuracy_interval(correct), correct.tolist()
-
-    return _compare(
-        loaded,
-        "head",
-        split.task_name,
-        source,
-        _chance(split),
-        len(split.test_texts),
-        measure,
-        setups,
-        few=lambda: compared_inputs(loaded, split.test_texts),
-        identity=(split,),
-        **options,
-    )
+    return evaluate(head_work(model, split, source=source), setups, **options)
 
 
 def evaluate_classifier(
-    model: str,
-    split: ClassificationSplit,
-    setups: Sequence[Setup],
-    *,
-    source: str = "",
-    **options: Any,
+    model: str, split: ClassificationSplit, setups: Sequence[Setup], *, source: str = "", **options: Any
 ) -> EvaluationResult:
     """A sequence-classification model on the test half of ``split``."""
-    loaded = load_model(model, task="classifier")
-
-    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
-        found = predict_classifier(
-            running,
-            loaded.tokenizer,
-            split.test_texts,
-            label_names=split.label_names,
-            batch_tokens=BATCH_TOKENS,
-            progress=step,
-        )
-        correct = found == np.array(split.test_labels)
-        return accuracy_interval(correct), correct.tolist()
-
-    return _compare(
-        loaded,
-        "classifier",
-        split.task_name,
-        source,
-        _chance(split),
-        len(split.test_texts),
-        measure,
-        setups,
-        few=lambda: compared_inputs(loaded, split.test_texts),
-        identity=(split,),
-        **options,
-    )
+    return evaluate(classifier_work(model, split, source=source), setups, **options)
 
 
 def evaluate_perplexity(
@@ -208,33 +145,8 @@ def evaluate_perplexity(
     **options: Any,
 ) -> EvaluationResult:
     """Perplexity of a causal language model on running text, by a sliding window."""
-    loaded = load_model(model, task="causal")
-
-    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[float]]:
-        found = token_nll(
-            running,
-            loaded.tokenizer,
-            text.text,
-            window=window,
-            stride=stride,
-            max_tokens=max_tokens,
-            progress=step,
-        )
-        return perplexity_interval(found), found.tolist()
-
-    return _compare(
-        loaded,
-        "perplexity",
-        text.name,
-        text.source,
-        None,
-        0,
-        measure,
-        setups,
-        few=lambda: compared_inputs(loaded, [text.text[:COMPARED_CHARACTERS]]),
-        identity=(text, window, stride, max_tokens),
-        **options,
-    )
+    work = perplexity_work(model, text, window=window, stride=stride, max_tokens=max_tokens)
+    return evaluate(work, setups, **options)
 
 
 def evaluate_multiple_choice(
@@ -247,48 +159,13 @@ def evaluate_multiple_choice(
     **options: Any,
 ) -> EvaluationResult:
     """Multiple choice by the likelihood of each continuation."""
-    loaded = load_model(model, task="causal")
-
-    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
-        found = evaluate_choices(
-            running, loaded.tokenizer, task, limit=limit, normalise=normalise, progress=step
-        )
-        return found.accuracy, found.correct.tolist()
-
-    n = min(limit or len(task.questions), len(task.questions))
-    return _compare(
-        loaded,
-        "choices",
-        task.name,
-        task.source,
-        task.chance,
-        n,
-        measure,
-        setups,
-        few=lambda: compared_inputs(loaded, [q.question + q.choices[0] for q in task.questions]),
-        identity=(task, limit, normalise),
-        **options,
-    )
+    return evaluate(choices_work(model, task, limit=limit, normalise=normalise), setups, **options)
 
 
-def _chance(split: ClassificationSplit) -> float:
-    """Accuracy of always naming the most frequent class of the test texts."""
-    counts = np.bincount(split.test_labels)
-    return float(counts.max() / counts.sum())
-
-
-def _compare(
-    loaded: LoadedModel,
-    kind: Kind,
-    task: str,
-    source: str,
-    chance: float | None,
-    n: int,
-    measure: Measure,
+def evaluate(
+    work: Work,
     setups: Sequence[Setup],
     *,
-    identity: tuple[Any, ...],
-    few: Callable[[], dict[str, Any]],
     seed: int = 0,
     repeat: int = 1,
     allow: Sequence[str] = (),
@@ -303,7 +180,9 @@ def _compare(
     labels = [setup.label for setup in ordered]
     if len(set(labels)) != len(labels):
         raise UserError(f"Two setups have the same label: {', '.join(labels)}.")
+    loaded, kind = work.loaded, work.kind
     check_finite(loaded.model)
+    work.prepare()
     journal = journal if journal is not None else Journal(None)
     digest = _digest(loaded.model) if journal.path is not None else ""
     reference: list[Any] | None = None
@@ -317,13 +196,12 @@ def _compare(
         spent = 0.0
         mode = ""
         for own_seed in seeds:
-            part = (kind, loaded.origin, digest, identity, setup.chip, own_seed, tuple(allow))
-            key = Journal.key(*part, *((setup.mode,) if setup.mode is not None else ()))
+            key = journal_key(work, digest, setup, own_seed, allow)
             known = journal.get(key)
             if known is None:
-                known = _measure_once(loaded, setup, own_seed, allow, measure, progress)
+                known = _measure_once(work, setup, own_seed, allow, progress)
                 if known["mode"] == "statistical" and own_seed == seed:
-                    known["deviations"] = _deviations(loaded, setup, seed, allow, few(), progress)
+                    known["deviations"] = _deviations(work, setup, seed, allow, progress)
                 journal.put(key, known)
             else:
                 spent += known["seconds"]
@@ -357,11 +235,11 @@ def _compare(
     return EvaluationResult(
         model=loaded.name,
         origin=loaded.origin,
-        task=task,
-        source=source,
+        task=work.task,
+        source=work.source,
         kind=kind,
-        n=n or scores[0].metric.n,
-        chance=chance,
+        n=work.n or scores[0].metric.n,
+        chance=work.chance,
         scores=tuple(scores),
         threads=torch.get_num_threads(),
     )
@@ -376,13 +254,15 @@ def _digest(model: torch.nn.Module) -> str:
     return found.hexdigest()
 
 
+def journal_key(work: Work, digest: str, setup: Setup, seed: int, allow: Sequence[str]) -> str:
+    """What one measurement is kept under: everything that determines it."""
+    part = (work.kind, work.loaded.origin, digest, work.identity, setup.chip, seed, tuple(allow))
+    more: tuple[Any, ...] = (setup.mode,) if setup.mode is not None else ()
+    return Journal.key(*part, *more, *((setup.precision,) if setup.precision else ()))
+
+
 def _measure_once(
-    loaded: LoadedModel,
-    setup: Setup,
-    seed: int,
-    allow: Sequence[str],
-    measure: Measure,
-    progress: Step | None,
+    work: Work, setup: Setup, seed: int, allow: Sequence[str], progress: Step | None
 ) -> dict[str, Any]:
     started = time.perf_counter()
 
@@ -391,11 +271,12 @@ def _measure_once(
             progress(setup.label, done, total)
 
     if setup.chip is None:
-        running, mode = loaded.model, "torch"
+        running, mode = work.loaded.model, "torch"
     else:
-        running = deploy(loaded.model, setup.chip, seed=seed, mode=setup.mode, allow=allow)
+        model, calibration = _precise(work, setup, allow)
+        running = deploy(model, setup.chip, seed=seed, mode=setup.mode, allow=allow, calibration=calibration)
         mode = on_chip(running).mode
-    metric, items = measure(running, step)
+    metric, items = work.measure(running, step)
     return {
         "metric": {
             "name": metric.name,
@@ -411,19 +292,26 @@ def _measure_once(
     }
 
 
+def _precise(work: Work, setup: Setup, allow: Sequence[str]) -> tuple[Any, Calibration | None]:
+    """The model and the scales of operands as ``setup`` wants them prepared."""
+    assert setup.chip is not None
+    model: Any = work.loaded.model
+    if not setup.precision:
+        return model, None
+    batches = work.unscored()
+    if setup.compensated:
+        model = compensate(model, batches, setup.chip.precision.weight_bits)
+    return model, calibrate(model, setup.chip, batches, allow=allow) if setup.calibrated else None
+
+
 def _deviations(
-    loaded: LoadedModel,
-    setup: Setup,
-    seed: int,
-    allow: Sequence[str],
-    inputs: dict[str, Any],
-    progress: Step | None,
+    work: Work, setup: Setup, seed: int, allow: Sequence[str], progress: Step | None
 ) -> list[dict[str, Any]]:
     """The statistical mode beside the digit-serial one, place by place, as JSON values."""
     assert setup.chip is not None
     if progress is not None:
         progress(f"{setup.label}: against digit-serial", 0, 1)
-    found = layer_deviations(loaded.model, setup.chip, inputs, seed=seed, allow=allow)
+    found = layer_deviations(work.loaded.model, setup.chip, work.few(), seed=seed, allow=allow)
     return [asdict(one) for one in found]
 
 

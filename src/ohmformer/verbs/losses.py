@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ohmformer.verbs.evaluating import Kind
+from ohmformer.verbs.work import Kind
 from ohmformer.workloads import Metric
 
 __all__ = ["BLOCK_TOKENS", "Verdict", "least_items", "paired_loss", "verdict"]

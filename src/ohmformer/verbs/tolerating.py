@@ -16,9 +16,9 @@ from ohmformer.specs import ChipSpec, leaves, override, preset, without_noise
 from ohmformer.specs.noises import NOISES, NoiseKind, names, only, present, scaled
 from ohmformer.specs.tree import Value, nearest
 from ohmformer.verbs.bracketing import Bracket, bracket
-from ohmformer.verbs.evaluating import Kind
 from ohmformer.verbs.losses import Verdict, least_items, paired_loss, verdict
 from ohmformer.verbs.trials import Trial
+from ohmformer.verbs.work import Kind
 from ohmformer.workloads import Metric
 
 __all__ = [

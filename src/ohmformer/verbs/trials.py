@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ohmformer.specs import ChipSpec
-from ohmformer.verbs.evaluating import BATCH_TOKENS, Kind, Measure, Setup, Step, _digest, _measure_once
+from ohmformer.verbs.evaluating import Setup, Step, _digest, _measure_once, journal_key
 from ohmformer.verbs.journal import Journal
+from ohmformer.verbs.work import Kind, Work, choices_work, classifier_work, head_work, perplexity_work
 from ohmformer.workloads import (
     ClassificationSplit,
     LoadedModel,
     Metric,
     MultipleChoiceTask,
     TextTask,
-    accuracy_interval,
     check_finite,
-    embed,
-    evaluate_choices,
-    load_model,
-    perplexity_interval,
-    predict_classifier,
-    token_nll,
-    train_head,
 )
 
 __all__ = ["Trial", "choices_trial", "classifier_trial", "head_trial", "perplexity_trial"]
@@ -34,20 +27,14 @@ __all__ = ["Trial", "choices_trial", "classifier_trial", "head_trial", "perplexi
 
 @dataclass(kw_only=True)
 class Trial:
-    """One model on one task, to be put on chips one after the other.
+    """One piece of work, to be put on chips one after the other.
 
-    identity: everything that determines the answers beside model, chip, seed and ``allow``
     journal:  answers that are there already are not measured again; in the form of ``evaluate``, which takes
               and leaves the same parts
     """
 
-    kind: Kind
-    loaded: LoadedModel
-    task: str
-    source: str
-    measure: Measure
-    identity: tuple[Any, ...]
-    allow: tuple[str, ...] = ()
+    work: Work
+    allow: Sequence[str] = ()
     journal: Journal = field(default_factory=lambda: Journal(None))
     progress: Step | None = None
 
@@ -55,15 +42,33 @@ class Trial:
         check_finite(self.loaded.model)
         self._weights = _digest(self.loaded.model) if self.journal.path is not None else ""
 
+    @property
+    def kind(self) -> Kind:
+        """What is scored."""
+        return self.work.kind
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model."""
+        return self.work.loaded
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return self.work.task
+
+    @property
+    def source(self) -> str:
+        """Where the task comes from."""
+        return self.work.source
+
     def run(self, chip: ChipSpec | None, seed: int, label: str) -> tuple[Metric, NDArray[np.float64]]:
         """The metric, and what each item costs: 1 for a wrong answer, or nat for a token; [item]."""
-        key = Journal.key(
-            self.kind, self.loaded.origin, self._weights, self.identity, chip, seed, tuple(self.allow)
-        )
+        setup = Setup(label=label, chip=chip)
+        key = journal_key(self.work, self._weights, setup, seed, self.allow)
         known = self.journal.get(key)
         if known is None:
-            setup = Setup(label=label, chip=chip)
-            known = _measure_once(self.loaded, setup, seed, self.allow, self.measure, self.progress)
+            known = _measure_once(self.work, setup, seed, self.allow, self.progress)
             self.journal.put(key, known)
         items = np.asarray(known["items"], dtype=np.float64)
         return Metric(**known["metric"]), items if self.kind == "perplexity" else 1.0 - items
@@ -71,53 +76,12 @@ class Trial:
 
 def head_trial(model: str, split: ClassificationSplit, *, source: str = "", **options: Any) -> Trial:
     """A frozen encoder under a logistic regression that is trained once, on fp32 vectors."""
-    loaded = load_model(model, task="encoder")
-    heads: list[Any] = []
-
-    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
-        if not heads:
-            train = embed(loaded.model, loaded.tokenizer, split.train_texts)
-            heads.append(train_head(train, np.array(split.train_labels), seed=split.seed))
-        vectors = embed(running, loaded.tokenizer, split.test_texts, batch_tokens=BATCH_TOKENS, progress=step)
-        correct = heads[0].predict(vectors) == np.array(split.test_labels)
-        return accuracy_interval(correct), correct.tolist()
-
-    return Trial(
-        kind="head",
-        loaded=loaded,
-        task=split.task_name,
-        source=source,
-        measure=measure,
-        identity=(split,),
-        **options,
-    )
+    return Trial(work=head_work(model, split, source=source), **options)
 
 
 def classifier_trial(model: str, split: ClassificationSplit, *, source: str = "", **options: Any) -> Trial:
     """A sequence-classification model on the test half of ``split``."""
-    loaded = load_model(model, task="classifier")
-
-    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
-        found = predict_classifier(
-            running,
-            loaded.tokenizer,
-            split.test_texts,
-            label_names=split.label_names,
-            batch_tokens=BATCH_TOKENS,
-            progress=step,
-        )
-        correct = found == np.array(split.test_labels)
-        return accuracy_interval(correct), correct.tolist()
-
-    return Trial(
-        kind="classifier",
-        loaded=loaded,
-        task=split.task_name,
-        source=source,
-        measure=measure,
-        identity=(split,),
-        **options,
-    )
+    return Trial(work=classifier_work(model, split, source=source), **options)
 
 
 def perplexity_trial(
@@ -130,54 +94,12 @@ def perplexity_trial(
     **options: Any,
 ) -> Trial:
     """A causal language model on running text, by a sliding window."""
-    loaded = load_model(model, task="causal")
-
-    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[float]]:
-        found = token_nll(
-            running,
-            loaded.tokenizer,
-            text.text,
-            window=window,
-            stride=stride,
-            max_tokens=max_tokens,
-            progress=step,
-        )
-        return perplexity_interval(found), found.tolist()
-
-    return Trial(
-        kind="perplexity",
-        loaded=loaded,
-        task=text.name,
-        source=text.source,
-        measure=measure,
-        identity=(text, window, stride, max_tokens),
-        **options,
-    )
+    work = perplexity_work(model, text, window=window, stride=stride, max_tokens=max_tokens)
+    return Trial(work=work, **options)
 
 
 def choices_trial(
-    model: str,
-    task: MultipleChoiceTask,
-    *,
-    limit: int | None = None,
-    normalise: Literal["none", "bytes", "tokens"] = "none",
-    **options: Any,
+    model: str, task: MultipleChoiceTask, *, limit: int | None = None, normalise: Any = "none", **options: Any
 ) -> Trial:
     """Multiple choice by the likelihood of each continuation."""
-    loaded = load_model(model, task="causal")
-
-    def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
-        found = evaluate_choices(
-            running, loaded.tokenizer, task, limit=limit, normalise=normalise, progress=step
-        )
-        return found.accuracy, found.correct.tolist()
-
-    return Trial(
-        kind="choices",
-        loaded=loaded,
-        task=task.name,
-        source=task.source,
-        measure=measure,
-        identity=(task, limit, normalise),
-        **options,
-    )
+    return Trial(work=choices_work(model, task, limit=limit, normalise=normalise), **options)

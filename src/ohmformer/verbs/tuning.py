@@ -16,7 +16,8 @@ from ohmformer.deploy import deploy
 from ohmformer.deploy.straight_through import StraightThrough
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec, leaves, override
-from ohmformer.verbs.evaluating import BATCH_TOKENS, FP32, Setup, Step
+from ohmformer.verbs.evaluating import FP32, Setup, Step
+from ohmformer.verbs.work import BATCH_TOKENS
 from ohmformer.workloads import (
     ClassificationSplit,
     Metric,
