@@ -71,6 +71,18 @@ def test_sram_reproduces_cacti() -> None:
     assert sram(4 * 1024 * 1024).banks == 128
 
 
+def test_links() -> None:
+    """ISAAC: 4 links, 25.6 GB/s, 10.4 W, 22.88 mm². UCIe: 16 lanes at 16 GT/s."""
+    board, package = LIBRARY.board_link, LIBRARY.chip_link
+    assert 4 * board.bits_per_s * board.energy_J.typical == pytest.approx(10.4, rel=1e-12)
+    assert 4 * board.bits_per_s / 8 == pytest.approx(25.6e9)
+    assert 4 * board.area_m2.typical == pytest.approx(22.88 * MM2, rel=1e-12)
+    assert package.bits_per_s == 16 * 16e9
+    # a module's 64 GB/s both ways lie within the published 22 to 125 GB/s/mm²
+    assert 22 <= 2 * package.bits_per_s / 8e9 / (package.area_m2.typical / MM2) <= 125
+    assert package.energy_J.high < board.energy_J.low
+
+
 def test_node_scaling() -> None:
     assert node_factors(32.0).area == 1
     assert node_factors(45.0).area * 0.46 == pytest.approx(1)

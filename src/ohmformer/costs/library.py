@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from ohmformer.costs.component import Component, Interval
+from ohmformer.costs.library_links import HYPERTRANSPORT, PACKAGE_LINK, Link
 from ohmformer.specs import Source
 from ohmformer.units import PICO, UM2
 
@@ -47,6 +48,7 @@ class Library:
     leakage_W_per_m2:        static power of all CMOS area (everything but resistors and memristors)
     wires_per_tile:          wires of the cluster bus for each of its tiles
     tiles_per_cluster:       tiles that share a bus and a router
+    chip_link, board_link:   between the chips of a package, and between packages
     """
 
     sample_and_hold: Component
@@ -69,6 +71,8 @@ class Library:
     wires_per_tile: int
     tiles_per_cluster: int
     cluster_source: Source
+    chip_link: Link
+    board_link: Link
 
     def components(self) -> tuple[Component, ...]:
         """All components, in order of declaration."""
@@ -211,4 +215,6 @@ LIBRARY = Library(
     wires_per_tile=4,
     tiles_per_cluster=96,
     cluster_source=Source("other work", f"{ISAAC}: a bus of 384 wires for 96 crossbars"),
+    chip_link=PACKAGE_LINK,
+    board_link=HYPERTRANSPORT,
 )
