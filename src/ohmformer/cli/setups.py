@@ -76,6 +76,7 @@ def setups_from(
     from ohmformer.verbs import Setup
 
     made = partial(Setup, compensated=compensated, calibrated=calibrated)
+    extra = "".join(f", {text}" for text in made(label="").precision)
 
     setups = [Setup(label="fp32")]
     suffix = f" ({', '.join(settings)})" if settings else ""
@@ -85,12 +86,12 @@ def setups_from(
         if with_ideal and key not in seen:
             seen.append(key)
             label = "ideal chip" if len(seen) == 1 else f"ideal {chip.name}"
-            setups.append(made(label=label, chip=ideal(chip)))
+            setups.append(made(label=label + extra, chip=ideal(chip)))
         if not scales:
             label = f"{chip.name}{suffix}"
-            setups.append(made(label=label, chip=chip, mode=mode_for(chip, mode)))
+            setups.append(made(label=label + extra, chip=chip, mode=mode_for(chip, mode)))
         for scale in scales or ():
             noisy = override(chip, {TELEGRAPH: float(scale)})
             label = f"{chip.name}{suffix}, {scale:g}x telegraph noise"
-            setups.append(made(label=label, chip=noisy, mode=mode_for(noisy, mode)))
+            setups.append(made(label=label + extra, chip=noisy, mode=mode_for(noisy, mode)))
     return setups

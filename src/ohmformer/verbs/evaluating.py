@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from scipy import stats
 
-from ohmformer.deploy import Calibration, calibrate, compensate, deploy, on_chip
+from ohmformer.deploy import Calibration, calibrate, deploy, on_chip
 from ohmformer.engine import Deviation, Mode
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec, leaves, sources_of
@@ -72,6 +72,7 @@ class Score:
     chip:       every field of the chip by path, None for fp32
     mode_asked: whether the user chose the mode
     deviations: statistical mode: errors beside those of every conversion computed, on a few of the items
+    precision:  what was done for precision beside the fields of the chip
     """
 
     label: str
@@ -89,6 +90,7 @@ class Score:
     sources: dict[str, Any] | None
     mode_asked: bool = False
     deviations: tuple[Deviation, ...] = ()
+    precision: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -230,6 +232,7 @@ def evaluate(
                 sources=dict(sources_of(setup.chip)) if setup.chip is not None else None,
                 mode_asked=setup.mode is not None,
                 deviations=tuple(Deviation(**row) for row in deviations),
+                precision=setup.precision,
             )
         )
     return EvaluationResult(
@@ -273,7 +276,7 @@ def _measure_once(
     if setup.chip is None:
         running, mode = work.loaded.model, "torch"
     else:
-        model, calibration = _precise(work, setup, allow)
+        model, calibration = _precise(work, setup, allow, step)
         running = deploy(model, setup.chip, seed=seed, mode=setup.mode, allow=allow, calibration=calibration)
         mode = on_chip(running).mode
     metric, items = work.measure(running, step)
@@ -292,16 +295,19 @@ def _measure_once(
     }
 
 
-def _precise(work: Work, setup: Setup, allow: Sequence[str]) -> tuple[Any, Calibration | None]:
+def _precise(
+    work: Work, setup: Setup, allow: Sequence[str], step: Callable[[int, int], None]
+) -> tuple[Any, Calibration | None]:
     """The model and the scales of operands as ``setup`` wants them prepared."""
     assert setup.chip is not None
-    model: Any = work.loaded.model
     if not setup.precision:
+        return work.loaded.model, None
+    step(0, 1)  # the name of what is being prepared; it has no steps of its own
+    bits = setup.chip.precision.weight_bits
+    model = work.compensated(bits) if setup.compensated else work.loaded.model
+    if not setup.calibrated:
         return model, None
-    batches = work.unscored()
-    if setup.compensated:
-        model = compensate(model, batches, setup.chip.precision.weight_bits)
-    return model, calibrate(model, setup.chip, batches, allow=allow) if setup.calibrated else None
+    return model, calibrate(model, setup.chip, work.unscored(), allow=allow)
 
 
 def _deviations(

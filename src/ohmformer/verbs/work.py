@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from ohmformer.deploy import compensate
 from ohmformer.errors import UserError
 from ohmformer.verbs.deviation import compared_inputs
 from ohmformer.workloads import (
@@ -62,6 +63,13 @@ class Work:
     few: Callable[[], dict[str, Any]]
     unscored: Callable[[], Batches]
     prepare: Callable[[], object] = lambda: None
+    _compensated: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def compensated(self, bits: int) -> Any:
+        """The model with weights rounded to ``bits`` with compensation; made once for each width."""
+        if bits not in self._compensated:
+            self._compensated[bits] = compensate(self.loaded.model, self.unscored(), bits)
+        return self._compensated[bits]
 
 
 def head_work(model: str, split: ClassificationSplit, *, source: str = "") -> Work:
