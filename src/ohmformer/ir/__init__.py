@@ -2,6 +2,7 @@
 
 from ohmformer.ir.printer import render
 from ohmformer.ir.program import CACHE_APPEND, CACHE_READ, Phase, Program, Recorder
+from ohmformer.ir.program_file import load_program, save_program
 from ohmformer.ir.subops import (
     JSON,
     Arguments,
@@ -38,6 +39,8 @@ __all__ = [
     "SubOpError",
     "Value",
     "ValueKind",
+    "load_program",
     "render",
+    "save_program",
     "verify",
 ]

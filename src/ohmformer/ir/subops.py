@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 Resident = Literal["weight", "activation", "constant"]
 MoveKind = Literal["view", "copy", "cache", "fold", "control"]
 ValueKind = Literal["input", "stored", "constant", "activation", "cache"]
-JSON: TypeAlias = "None | bool | int | float | str | tuple[JSON, ...]"
+JSON: TypeAlias = "bool | int | float | str | tuple[JSON, ...] | None"
 Arguments = tuple[tuple[str, JSON], ...]
 
 

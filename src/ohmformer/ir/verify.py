@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import get_args
 
 from ohmformer.errors import UserError
+from ohmformer.ir.flow import flow_fault
 from ohmformer.ir.program import Program
+from ohmformer.ir.shapes import shape_fault
 from ohmformer.ir.subops import DenseRead, FunctionCall, Move, MoveKind, Product, Resident, SubOp
 
 __all__ = ["FUNCTIONS", "ProgramError", "verify"]
@@ -37,22 +39,44 @@ def verify(program: Program, *, macs: int | None = None) -> None:
     operand are known; no weight is larger than all that is stored; the resident operand of a sum with ones
     is one column; and, if ``macs`` is given (counted by another way), the multiply-accumulates are equal
     to the unit.
+
+    Where the program tells its values, also: every id is one of them; every value is written once, and
+    before it is read, or given from outside; shapes of operands and results agree with rows, inner,
+    columns and elements; a resident weight is a stored value, a resident activation is none; what is
+    appended to a cache, and what is read of it, is what its values hold.
     """
     for field in ("batch", "tokens"):
         _require_count(program.name, field, getattr(program, field), 1)
-    _require_count(program.name, "stored_words", program.stored_words, 0)
+    for field in ("stored_words", "context"):
+        _require_count(program.name, field, getattr(program, field), 0)
     if not program.subops:
         raise ProgramError(f"The program {program.name!r} has no sub-operation.")
     for index, subop in enumerate(program.subops):
         _verify_subop(index, subop, program)
+    if program.values:
+        fault = flow_fault(program)
+        if fault is not None:
+            raise ProgramError(f"{_place(program, fault.index)} {fault.what}")
+        for index, subop in enumerate(program.subops):
+            what = shape_fault(subop, program.values)
+            if what is not None:
+                raise ProgramError(f"{_where(index, subop)} {what}")
     if macs is not None and program.macs != macs:
         raise ProgramError(
             f"The program {program.name!r} has {program.macs} multiply-accumulates: {macs} were counted."
         )
 
 
+def _where(index: int, subop: SubOp) -> str:
+    return f"Sub-operation {index} ({getattr(subop, 'operation', '?')} of {getattr(subop, 'module', '?')})"
+
+
+def _place(program: Program, index: int | None) -> str:
+    return f"The program {program.name!r}" if index is None else _where(index, program.subops[index])
+
+
 def _verify_subop(index: int, subop: SubOp, program: Program) -> None:
-    where = f"Sub-operation {index} ({getattr(subop, 'operation', '?')} of {getattr(subop, 'module', '?')})"
+    where = _where(index, subop)
     if isinstance(subop, Product):
         for field in ("batch", "rows", "inner", "columns"):
             _require_count(where, field, getattr(subop, field), 1)
