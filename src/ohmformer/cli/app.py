@@ -11,6 +11,7 @@ from ohmformer.cli import (
     chips,
     demo,
     deploy,
+    encodings,
     estimate,
     evaluate,
     finetune,
@@ -53,6 +54,7 @@ app.command("tolerance")(tolerance.tolerance)
 app.command("amplitudes")(amplitudes.amplitudes)
 app.command("generate")(generate.generate)
 app.command("estimate")(estimate.estimate)
+app.command("encodings")(encodings.encodings)
 app.command("deploy")(deploy.deploy)
 app.command("finetune")(finetune.finetune)
 app.command("models")(models.models)
