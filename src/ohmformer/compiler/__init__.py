@@ -9,6 +9,7 @@ from ohmformer.compiler.graph import (
     Phase,
     Ref,
 )
+from ohmformer.compiler.trace import trace
 
 __all__ = [
     "PHASES",
@@ -18,4 +19,5 @@ __all__ = [
     "ModelGraph",
     "Phase",
     "Ref",
+    "trace",
 ]

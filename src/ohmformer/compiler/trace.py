@@ -1,0 +1,132 @@
+"""A ``transformers`` configuration or model as the graph of one run, on shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from ohmformer.compiler.experts import routing_assumptions
+from ohmformer.compiler.graph import PHASES, ModelGraph, Phase
+from ohmformer.compiler.inputs import run_inputs, shape_model
+from ohmformer.compiler.trace_recording import AtenWatch, Recording
+from ohmformer.errors import UserError
+
+__all__ = ["trace"]
+
+
+def trace(
+    config_or_model: PreTrainedConfig | PreTrainedModel,
+    *,
+    phase: Phase = "encode",
+    batch: int = 1,
+    tokens: int = 128,
+    context: int = 0,
+    name: str = "",
+) -> ModelGraph:
+    """One run of a model as a graph, without weights: fp32, eager attention, meta device.
+
+    phase:   "encode", a plain run without a cache; "prefill", a run that gives the cache back;
+             "decode", one new token after ``context`` others
+    tokens:  of each sequence, for encode and prefill; an encoder-decoder model encodes as many in every
+             phase (encode decodes as many too, prefill decodes one); pictures: of no meaning
+    context: tokens of each sequence already in the cache: decode, and a prefill that continues
+    Error: UserError, one sentence, for a model that cannot be built, a sequence too long, a phase the model
+    has not, and an operation whose work depends on the data, with its module and line.
+    """
+    _check(phase, batch, tokens, context)
+    model = shape_model(config_or_model)
+    recording = Recording()
+
+    def name_input(label: str, tensor: Tensor) -> None:
+        recording.name_value(tensor, "input", label)
+
+    inputs = run_inputs(model, phase, batch, tokens, context, name_input)
+    recording.name_values(inputs.named, "input")
+    recording.name_values(model.named_parameters(), "parameter")
+    recording.name_values(model.named_buffers(), "buffer")
+    with torch.no_grad(), _modules_named(model, recording), AtenWatch(recording), recording:
+        result = model(**inputs.arguments)
+    outputs = _outputs(result)
+    hidden = next((t for n, t in outputs if n == "last_hidden_state" and t.ndim == 3), None)
+    return ModelGraph(
+        name=name or type(model).__name__,
+        phase=phase,
+        batch=batch,
+        tokens=inputs.tokens if "pixel_values" not in inputs.arguments or hidden is None else hidden.shape[1],
+        context=context,
+        values=tuple(recording.values),
+        nodes=tuple(recording.nodes),
+        outputs=tuple(recording.value_of(tensor) for _, tensor in outputs),
+        output_names=tuple(label for label, _ in outputs),
+        assumptions=routing_assumptions(recording),
+    )
+
+
+def _check(phase: str, batch: int, tokens: int, context: int) -> None:
+    if phase not in PHASES:
+        raise UserError(f"The phase is {phase!r}: it must be one of {', '.join(PHASES)}.")
+    for what, value, least in (("batch", batch, 1), ("tokens", tokens, 1), ("context", context, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UserError(f"{what} is {value!r}: it must be a whole number of at least {least}.")
+    if phase == "encode" and context:
+        raise UserError(f"context is {context}: a plain run has no cache, so it must be 0.")
+    if phase == "decode" and not context:
+        raise UserError("context is 0: a decode step needs at least 1 token in the cache.")
+
+
+@contextmanager
+def _modules_named(model: nn.Module, recording: Recording) -> Iterator[None]:
+    """Keep ``recording`` told which module of ``model`` runs."""
+    names = {id(module): (name, type(module).__name__) for name, module in model.named_modules()}
+
+    def enter(module: nn.Module, _args: Any) -> None:
+        found = names.get(id(module))
+        if found is not None:
+            recording.path.append(found)
+
+    def leave(module: nn.Module, _args: Any, _output: Any) -> None:
+        if id(module) in names:
+            recording.path.pop()
+
+    before = nn.modules.module.register_module_forward_pre_hook(enter)
+    after = nn.modules.module.register_module_forward_hook(leave)
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
+
+
+def _outputs(result: Any) -> list[tuple[str, Tensor]]:
+    """The tensors a run gives back, by name; those of a cache by layer."""
+    found: list[tuple[str, Tensor]] = []
+    items = (
+        result.items()
+        if hasattr(result, "items")
+        else enumerate(result if isinstance(result, tuple) else (result,))
+    )
+    for label, item in items:
+        if isinstance(item, Tensor):
+            found.append((str(label), item))
+        elif label == "past_key_values":
+            own = getattr(item, "self_attention_cache", item)
+            found += _cached("past", own)
+            found += _cached("cross", getattr(item, "cross_attention_cache", None))
+        elif isinstance(item, (tuple, list)):
+            found += [(f"{label}.{n}", part) for n, part in enumerate(item) if isinstance(part, Tensor)]
+    return found
+
+
+def _cached(prefix: str, cache: Any) -> list[tuple[str, Tensor]]:
+    layers = getattr(cache, "layers", ())
+    return [
+        (f"{prefix}_{kind}.{number}", tensor)
+        for number, layer in enumerate(layers)
+        for kind in ("keys", "values")
+        if isinstance(tensor := getattr(layer, kind, None), Tensor)
+    ]
