@@ -134,6 +134,7 @@ def torch_function(name: str) -> Any:
         "rpow": lambda x, c: c**x,
         "copy": lambda x, y: y.expand(x.shape).to(x.dtype),
         "where": torch.where,
+        "histc": lambda x, **kw: torch.histc(x.float(), **kw).to(x.dtype),  # of whole numbers: not on a CPU
         "T": lambda x: x.T,
         "mT": lambda x: x.mT,
         "invert": operator.invert,

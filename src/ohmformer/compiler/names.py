@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["function_name"]
+__all__ = ["function_name", "words"]
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, once each."""
+    return frozenset(text.split())
+
 
 # Operators and in-place forms lose their underscores; these then have another name than the function.
 _SAME = {

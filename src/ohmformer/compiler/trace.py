@@ -63,7 +63,7 @@ def trace(
         nodes=tuple(recording.nodes),
         outputs=tuple(recording.value_of(tensor) for _, tensor in outputs),
         output_names=tuple(label for label, _ in outputs),
-        assumptions=routing_assumptions(recording),
+        assumptions=routing_assumptions(recording.nodes, recording.values, batch * inputs.tokens),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ohmformer.compiler.graph import Ref
-from ohmformer.compiler.names import function_name
+from ohmformer.compiler.names import function_name, words
 from ohmformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ _DTYPES = {
     for value in vars(torch).values()
     if isinstance(value, torch.dtype)
 }
-_NEED_DATA = frozenset(
-    ["item", "bool", "int", "float", "index", "tolist", "nonzero", "is_nonzero", "equal", "allclose", "unique", "unique_consecutive", "masked_select", "complex", "numpy", "argwhere", "repeat_interleave", "bincount", "contains", "format", "len", "iter"]
+_NEED_DATA = words(
+    """item bool int float index tolist nonzero is_nonzero equal allclose unique unique_consecutive
+    masked_select complex numpy argwhere repeat_interleave bincount contains format len iter"""
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
+from ohmformer.compiler.names import words
 from ohmformer.errors import UserError
 
 __all__ = ["UNCOUNTED", "aten_macs"]
@@ -58,8 +59,14 @@ _COUNTS: dict[str, Callable[[Sequence[Shape], Sequence[Any], Sequence[Shape]], i
     "grouped_mm_fallback": _grouped,
 }
 # Operations that multiply matrices inside themselves and for which no exact count is written here.
-UNCOUNTED = frozenset(
-    ["_scaled_mm", "_scaled_grouped_mm", "_int_mm", "_scaled_dot_product_flash_attention", "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention", "_scaled_dot_product_fused_attention_overrideable", "_flash_attention_forward", "_efficient_attention_forward", "convolution_backward", "_trilinear", "_native_multi_head_attention", "_cdist_forward", "mkldnn_rnn_layer", "_thnn_fused_lstm_cell", "miopen_rnn", "_cudnn_rnn", "linalg_solve_ex", "linalg_inv_ex", "_sparse_mm", "mkldnn_linear", "_weight_int8pack_mm", "_weight_int4pack_mm", "_fft_r2c", "_fft_c2c", "_fft_c2r"]
+UNCOUNTED = words(
+    """_scaled_mm _scaled_grouped_mm _int_mm _scaled_dot_product_flash_attention
+    _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_efficient_attention
+    _scaled_dot_product_cudnn_attention _scaled_dot_product_fused_attention_overrideable
+    _flash_attention_forward _efficient_attention_forward convolution_backward _trilinear
+    _native_multi_head_attention _cdist_forward mkldnn_rnn_layer _thnn_fused_lstm_cell miopen_rnn _cudnn_rnn
+    linalg_solve_ex linalg_inv_ex _sparse_mm mkldnn_linear _weight_int8pack_mm _weight_int4pack_mm _fft_r2c
+    _fft_c2c _fft_c2r"""
 )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ohmformer.compiler.experts import grouped_product
 from ohmformer.compiler.graph import AtenCall, GraphNode, GraphValue, Ref, ValueKind
 from ohmformer.compiler.names import function_name
 from ohmformer.compiler.trace_known import known_outcome
@@ -346,7 +347,12 @@ class Recording(TorchFunctionMode):
         except UserError:
             raise
         except (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError) as error:
-            computed, result = False, known_outcome(self, func, plain_args, plain_kwargs, error)
+            grouped = grouped_product(args, kwargs) if function_name(func) == "grouped_mm" else None
+            if grouped is not None:
+                result, call = grouped
+                self._aten = [call]
+            else:
+                computed, result = False, known_outcome(self, func, plain_args, plain_kwargs, error)
         finally:
             aten, mutated = tuple(self._aten or ()), self._mutated
             self._aten, self._mutated = before, []
