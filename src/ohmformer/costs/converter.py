@@ -1,11 +1,13 @@
-"""Analog-to-digital converters at 32 nm, 1 to 16 bits.
+"""Analog-to-digital converters at 32 nm, 1 to 16 bits, by resolution and rate.
 
-4 to 9 bits: a table. Above 9 bits: every further bit doubles area and energy (a constant figure of merit
-per conversion step); at ``high`` energy it grows four times (noise-limited).
+4 to 9 bits: a table of published converters at 1.28 GS/s. Above 9 bits: every further bit doubles area and
+energy (a constant figure of merit per conversion step). The high end is a model fitted to the survey of
+published converters (points in ``converter_table.json``, from ``scripts/cost_tables.py``), and so is the rule
+for other rates.
 
 Below 4 bits there is no such converter to cite: the survey of published ones (Murmann, 2025-06-09, 724
-rows) has none of 1 to 3 effective bits at 100 MS/s or more, and the survey-based models refuse below
-4 bits. Hence a wide interval:
+rows) has none of 1 to 3 effective bits at 100 MS/s or more, and the survey-based model refuses: "Bits must be
+>= 4". Hence a wide interval, a swept input:
   low      the 8-bit converter of ISAAC divided by 2 for each bit less
   typical  a flash converter: 2^bits - 1 comparators, each a fifteenth of a published 4-bit one (FORMS)
   high     the 4-bit converter of the survey-based model: nothing smaller is known to exist
@@ -13,34 +15,48 @@ rows) has none of 1 to 3 effective bits at 100 MS/s or more, and the survey-base
 
 from __future__ import annotations
 
+import json
 import math
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
 
 from ohmformer.costs.component import Component, Interval
 from ohmformer.specs import Source, SpecError
 from ohmformer.units import GIGA, PICO, UM2
 
-__all__ = ["MAX_BITS", "TABLE_RATE_HZ", "converter", "polarity_comparator"]
+__all__ = ["MAX_BITS", "TABLE_RATE_HZ", "converter", "converter_table", "polarity_comparator"]
 
 MAX_BITS = 16
 TABLE_RATE_HZ = 1.28 * GIGA
 
 FORMS_4BIT = (0.226, 284.0)  # pJ, µm²: 15 comparators
-SURVEY_4BIT = (0.924, 5190.0)
+SURVEY_MIN_BITS = 4
 
-# bits: energy (low, typical, high) in pJ, area (low, typical, high) in µm²
+# bits: energy (low, typical) in pJ, area (low, typical) in µm², at TABLE_RATE_HZ
 _TABLE = {
-    4: ((0.226, 0.79, 0.924), (284.0, 361.0, 5190.0)),
-    5: ((0.452, 0.99, 0.995), (477.0, 477.0, 5303.0)),
-    6: ((0.78, 1.20, 1.20), (580.0, 627.0, 5416.0)),
-    7: ((0.89, 1.42, 1.497), (845.0, 845.0, 5943.0)),
-    8: ((1.11, 1.67, 1.929), (1200.0, 1200.0, 6469.0)),
-    9: ((2.22, 2.583, 3.858), (1500.0, 1500.0, 12938.0)),
+    4: ((0.226, 0.79), (284.0, 361.0)),
+    5: ((0.452, 0.99), (477.0, 477.0)),
+    6: ((0.78, 1.20), (580.0, 627.0)),
+    7: ((0.89, 1.42), (845.0, 845.0)),
+    8: ((1.11, 1.67), (1200.0, 1200.0)),
+    9: ((2.22, 2.583), (1500.0, 1500.0)),
 }
+
+
+@lru_cache(maxsize=1)
+def converter_table() -> dict[str, Any]:
+    """The frozen points of the survey-based model, its origin, and its refusal below 4 bits."""
+    text = (files("ohmformer.costs") / "converter_table.json").read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table
+
+
 _TABLE_SOURCE = Source(
     "other work",
     "typical: ISAAC (ISCA 2016) 8-bit 1.28 GS/s converter, scaled to 4-7 bits in hwcomponents-library, and "
-    "Newton's 9-bit one; low: FORMS' 4-bit and the best energies of the Murmann survey by resolution; high: "
-    "survey-based CiMLoop model at 32 nm and 1.28 GS/s (5 and 7 bits between its points, 9 bits twice 8)",
+    "Newton's 9-bit one; low: FORMS' 4-bit and the best energies of the Murmann survey by resolution; high "
+    f"and other rates: {converter_table()['source']}",
 )
 _SMALL_SOURCE = Source(
     "ours",
@@ -49,26 +65,40 @@ _SMALL_SOURCE = Source(
 )
 _LARGE_SOURCE = Source(
     "ours",
-    "above 9 bits area and energy double per bit from Newton's 9-bit one (energy at high: times 4, noise)",
+    "above 9 bits area and energy double per bit from Newton's 9-bit one; high: the survey-based model",
 )
 
 
 def converter(bits: int, rate_Hz: float = TABLE_RATE_HZ) -> Component:
-    """A converter of ``bits`` bits.
+    """A converter of ``bits`` bits that makes ``rate_Hz`` conversions a second.
 
-    area   = table area x ceil(rate / 1.28 GS/s)   (faster ones are interleaved)
-    energy = table energy per conversion, at any rate
-    Error:  the interval below 4 bits spans a factor 30; a slower converter may be smaller than stated.
+    above 1.28 GS/s: ceil(rate / 1.28 GS/s) interleaved ones, each at an equal share of the rate
+    area   = table area x (rate / 1.28 GS/s)^s, s = .18 as in the survey-based model; high: the model itself
+    energy = table energy per conversion, at any rate; high: the model, which rises with the rate above 8 bits
+    Error:  the interval below 4 bits spans a factor 30; below 10 MS/s nothing gets smaller.
     """
     if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAX_BITS:
         raise SpecError(f"A converter of {bits!r} bits: allowed are 1 to {MAX_BITS}.")
+    if not 0 < rate_Hz < math.inf:
+        raise SpecError(f"A converter at {rate_Hz!r} conversions a second: the rate must be positive.")
+    return _converter(bits, rate_Hz)
+
+
+@lru_cache(maxsize=4096)
+def _converter(bits: int, rate_Hz: float) -> Component:
+    interleaved = math.ceil(rate_Hz / TABLE_RATE_HZ)
+    each_Hz = rate_Hz / interleaved
     energy, area, source = _at(bits)
+    high_energy, high_area = _survey(max(bits, SURVEY_MIN_BITS), each_Hz)
+    slower: float = (max(each_Hz, _SLOWEST_HZ) / TABLE_RATE_HZ) ** _AREA_EXPONENT
+    low_area, typical_area = (value * UM2 * slower for value in area)
+    low_energy, typical_energy = (value * PICO for value in energy)
     return Component(
         name=f"{bits}-bit converter",
         unit="converter",
         action="conversion",
-        area_m2=area * (UM2 * math.ceil(rate_Hz / TABLE_RATE_HZ)),
-        energy_J=energy * PICO,
+        area_m2=Interval(low_area, typical_area, max(typical_area, high_area)) * interleaved,
+        energy_J=Interval(low_energy, typical_energy, max(typical_energy, high_energy)),
         source=source,
     )
 
@@ -99,21 +129,46 @@ def polarity_comparator(bits: int, rate_Hz: float = TABLE_RATE_HZ) -> Component:
     )
 
 
-def _at(bits: int) -> tuple[Interval, Interval, Source]:
-    if bits < 4:
+def _at(bits: int) -> tuple[tuple[float, float], tuple[float, float], Source]:
+    """Low and typical energy in pJ and area in µm² at TABLE_RATE_HZ."""
+    if bits < SURVEY_MIN_BITS:
         comparators = (1 << bits) - 1
-        shrink = 2.0 ** (bits - 8)
+        shrink = 1 / (1 << (8 - bits))
         return (
-            Interval(1.67 * shrink, FORMS_4BIT[0] / 15 * comparators, SURVEY_4BIT[0]),
-            Interval(1200.0 * shrink, FORMS_4BIT[1] / 15 * comparators, SURVEY_4BIT[1]),
+            (1.67 * shrink, FORMS_4BIT[0] / 15 * comparators),
+            (1200.0 * shrink, FORMS_4BIT[1] / 15 * comparators),
             _SMALL_SOURCE,
         )
-    energy, area = (Interval(*values) for values in _TABLE[min(bits, 9)])
+    energy, area = _TABLE[min(bits, 9)]
     if bits <= 9:
         return energy, area, _TABLE_SOURCE
-    more = bits - 9
-    return (
-        Interval(energy.low * 2**more, energy.typical * 2**more, energy.high * 4**more),
-        area * 2**more,
-        _LARGE_SOURCE,
-    )
+    times = float(1 << (bits - 9))
+    return (energy[0] * times, energy[1] * times), (area[0] * times, area[1] * times), _LARGE_SOURCE
+
+
+def _points(bits: int) -> list[dict[str, float]]:
+    return [row for row in converter_table()["rows"] if row["bits"] == bits]
+
+
+def _survey(bits: int, rate_Hz: float) -> tuple[float, float]:
+    """Energy (J) and area (m²) of the survey-based model, straight in log-log between its rates."""
+    points = _points(bits)
+    rate = min(max(rate_Hz, points[0]["rate_Hz"]), points[-1]["rate_Hz"])
+    index = next(i for i in range(1, len(points)) if rate <= points[i]["rate_Hz"])
+    small, large = points[index - 1], points[index]
+    share = math.log(rate / small["rate_Hz"]) / math.log(large["rate_Hz"] / small["rate_Hz"])
+
+    def between(name: str) -> float:
+        return small[name] * math.exp(share * math.log(large[name] / small[name]))
+
+    return between("energy_J"), between("area_m2")
+
+
+def _area_exponent() -> float:
+    """Slope of the area with the rate at 4 bits, where the energy does not depend on it."""
+    first, last = _points(SURVEY_MIN_BITS)[0], _points(SURVEY_MIN_BITS)[-2]
+    return math.log(last["area_m2"] / first["area_m2"]) / math.log(last["rate_Hz"] / first["rate_Hz"])
+
+
+_SLOWEST_HZ: float = _points(SURVEY_MIN_BITS)[0]["rate_Hz"]
+_AREA_EXPONENT = _area_exponent()
