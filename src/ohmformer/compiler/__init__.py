@@ -9,6 +9,7 @@ from ohmformer.compiler.graph import (
     Phase,
     Ref,
 )
+from ohmformer.compiler.lower import lower
 from ohmformer.compiler.trace import trace
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "ModelGraph",
     "Phase",
     "Ref",
+    "lower",
     "trace",
 ]

@@ -8,10 +8,13 @@ from itertools import zip_longest
 from ohmformer.ir.program import CACHE_APPEND, CACHE_READ
 from ohmformer.ir.subops import DenseRead, FunctionCall, Move, Product, SubOp, Value
 
-__all__ = ["SCATTERED", "broadcast", "shape_fault"]
+__all__ = ["SCALED", "SCATTERED", "broadcast", "shape_fault"]
 
 SCATTERED = "addition at addresses"
 """The operation whose addends are fewer than the elements of its result."""
+
+SCALED = "scale of stored vectors"
+"""The operation that multiplies streamed rows by the scales of the resident vectors they will meet."""
 
 
 def shape_fault(subop: SubOp, values: Sequence[Value]) -> str | None:
@@ -90,6 +93,8 @@ def _function(subop: FunctionCall, inputs: Sequence[Value], outputs: Sequence[Va
     result = outputs[0]
     if subop.operation == SCATTERED:
         return _count(subop, inputs[-1])
+    if subop.operation == SCALED:
+        return _count(subop, result)
     if subop.function in ("add", "multiply"):
         if broadcast([value.shape for value in inputs]) != result.shape:
             shapes = " and ".join(_shape(value) for value in inputs)
