@@ -17,6 +17,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.initialization import no_init_weights
 
 from ohmformer.compiler.graph import Phase
+from ohmformer.compiler.trace_recording import AtenWatch, Recording
 from ohmformer.errors import UserError
 
 __all__ = ["RunInputs", "longest_sequence", "run_inputs", "shape_model"]
@@ -34,7 +35,7 @@ _POSITIONS_AFTER_PAD = frozenset(
 class RunInputs:
     """Arguments of ``model.forward`` for one run, and the tensors among them by name.
 
-    tokens: new tokens of each sequence that the run's last part (the decoder, if there is one) works on
+    tokens: new tokens of each sequence that the run works on
     """
 
     arguments: dict[str, Any]
@@ -50,8 +51,6 @@ def shape_model(config_or_model: PreTrainedConfig | PreTrainedModel) -> PreTrain
     was built, so that its configuration no longer describes it.
     """
     if isinstance(config_or_model, PreTrainedModel):
-        if all(parameter.is_meta for parameter in config_or_model.parameters()):
-            return config_or_model.eval()
         model = _built(copy.deepcopy(config_or_model.config), type(config_or_model))
         _check_same(config_or_model, model)
         return model
@@ -62,7 +61,8 @@ def shape_model(config_or_model: PreTrainedConfig | PreTrainedModel) -> PreTrain
         )
     config = copy.deepcopy(config_or_model)
     named = getattr(config, "architectures", None) or []
-    return _built(config, getattr(transformers, named[0], None) if named else None)
+    kind = getattr(transformers, str(named[0]), None) if named else None
+    return _built(config, kind if isinstance(kind, type) and issubclass(kind, PreTrainedModel) else None)
 
 
 def _built(config: PreTrainedConfig, kind: Any) -> PreTrainedModel:
@@ -129,12 +129,12 @@ def run_inputs(
     if main != "input_ids":
         raise UserError(f"{type(model).__name__} takes {main}; only text and pictures can be traced.")
     _check_length(model, phase, tokens, context)
-    if getattr(config, "is_encoder_decoder", False):
+    accepted = inspect.signature(model.forward).parameters
+    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in accepted:
         return _encoder_decoder(model, phase, batch, tokens, context)
     new = 1 if phase == "decode" else tokens
     ids = _ids(batch, new)
     arguments: dict[str, Any] = {"input_ids": ids}
-    accepted = inspect.signature(model.forward).parameters
     if "use_cache" in accepted:
         arguments["use_cache"] = phase != "encode"
     if phase != "encode":
@@ -190,8 +190,9 @@ def _encoder_decoder(
             )
         arguments = {"input_ids": ids, "decoder_input_ids": started, "use_cache": True}
         named = [("input_ids", ids), ("decoder_input_ids", started)]
-        return RunInputs(arguments=arguments, named=named, tokens=1)
-    with torch.no_grad():
+        return RunInputs(arguments=arguments, named=named, tokens=tokens)
+    unread = Recording()
+    with torch.no_grad(), AtenWatch(unread), unread:
         first = model(input_ids=ids, decoder_input_ids=started, use_cache=True)
     cache = first.past_key_values
     named = [("decoder_input_ids", started), ("encoder_hidden_states", first.encoder_last_hidden_state)]
@@ -257,3 +258,16 @@ def _fill_and_update(
         setattr(layer, kind, tensor)
     del layer.update
     return layer.update(keys, values, *rest, **options)
+
+
+def window_edges(config: PreTrainedConfig) -> list[int]:
+    """The last contexts before something of a sliding window stops growing, shortest first.
+
+    With a window of w tokens the cache after the step holds min(context + 1, w − 1) of them, the one before
+    it min(context, w − 1).
+    """
+    if getattr(config, "is_encoder_decoder", False):
+        return []
+    layers = DynamicCache(config=config).layers
+    windows = {layer.sliding_window for layer in layers if type(layer) is DynamicSlidingWindowLayer}
+    return sorted({window - missing for window in windows for missing in (1, 2)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +14,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from ohmformer.compiler.experts import routing_assumptions
 from ohmformer.compiler.graph import PHASES, ModelGraph, Phase
 from ohmformer.compiler.inputs import run_inputs, shape_model
-from ohmformer.compiler.trace_recording import AtenWatch, Recording
+from ohmformer.compiler.trace_recording import AtenWatch, Recording, raised_at
 from ohmformer.errors import UserError
 
-__all__ = ["trace"]
+__all__ = ["trace", "trace_built"]
 
 
 def trace(
@@ -39,32 +40,70 @@ def trace(
     has not, and an operation whose work depends on the data, with its module and line.
     """
     _check(phase, batch, tokens, context)
-    model = shape_model(config_or_model)
+    return trace_built(
+        shape_model(config_or_model), phase=phase, batch=batch, tokens=tokens, context=context, name=name
+    )
+
+
+def trace_built(
+    model: PreTrainedModel, *, phase: Phase, batch: int, tokens: int, context: int, name: str = ""
+) -> ModelGraph:
+    """``trace`` of a model that ``shape_model`` made."""
     recording = Recording()
 
     def name_input(label: str, tensor: Tensor) -> None:
         recording.name_value(tensor, "input", label)
 
-    inputs = run_inputs(model, phase, batch, tokens, context, name_input)
-    recording.name_values(inputs.named, "input")
-    recording.name_values(model.named_parameters(), "parameter")
-    recording.name_values(model.named_buffers(), "buffer")
-    with torch.no_grad(), _modules_named(model, recording), AtenWatch(recording), recording:
-        result = model(**inputs.arguments)
-    outputs = _outputs(result)
-    hidden = next((t for n, t in outputs if n == "last_hidden_state" and t.ndim == 3), None)
+    collecting = gc.isenabled()
+    gc.disable()  # thousands of small objects that all stay: looking through them again finds nothing
+    try:
+        inputs = run_inputs(model, phase, batch, tokens, context, name_input)
+        recording.name_values(inputs.named, "input")
+        recording.name_values(model.named_parameters(), "parameter")
+        recording.name_values(model.named_buffers(), "buffer")
+        with _modules_named(model, recording):
+            result = _run(model, inputs.arguments, recording)
+        outputs = _outputs(result)
+        found = tuple(recording.value_of(tensor) for _, tensor in outputs)
+    finally:
+        if collecting:
+            gc.enable()
+    if phase != "encode" and not any(label.startswith("past_keys") for label, _ in outputs):
+        raise UserError(f"{type(model).__name__} has no key-value cache: its only phase is encode.")
+    seen = _picture_tokens(outputs) if "pixel_values" in inputs.arguments else inputs.tokens
     return ModelGraph(
         name=name or type(model).__name__,
         phase=phase,
         batch=batch,
-        tokens=inputs.tokens if "pixel_values" not in inputs.arguments or hidden is None else hidden.shape[1],
+        tokens=seen,
         context=context,
         values=tuple(recording.values),
         nodes=tuple(recording.nodes),
-        outputs=tuple(recording.value_of(tensor) for _, tensor in outputs),
+        outputs=found,
         output_names=tuple(label for label, _ in outputs),
-        assumptions=routing_assumptions(recording.nodes, recording.values, batch * inputs.tokens),
+        assumptions=routing_assumptions(recording.nodes, recording.values, batch * seen),
     )
+
+
+def _run(model: PreTrainedModel, arguments: dict[str, Any], recording: Recording) -> Any:
+    try:
+        with torch.no_grad(), AtenWatch(recording), recording:
+            return model(**arguments)
+    except UserError:
+        raise
+    except Exception as error:  # what a foreign model raises on shapes becomes one sentence
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0].rstrip(".") if lines else type(error).__name__
+        raise UserError(
+            f"{type(model).__name__} cannot be run on shapes: {reason} "
+            f"({recording.path[-1][0] or 'the model'}, {raised_at(error)})."
+        ) from error
+
+
+def _picture_tokens(outputs: list[tuple[str, Tensor]]) -> int:
+    """Positions of the hidden state, if the run gives it back, else 1."""
+    hidden = next((t for label, t in outputs if label == "last_hidden_state" and t.ndim == 3), None)
+    return 1 if hidden is None else int(hidden.shape[1])
 
 
 def _check(phase: str, batch: int, tokens: int, context: int) -> None:

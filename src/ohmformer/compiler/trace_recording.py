@@ -26,7 +26,7 @@ from ohmformer.compiler.trace_known import known_outcome
 from ohmformer.compiler.trace_macs import aten_macs
 from ohmformer.errors import UserError
 
-__all__ = ["AtenWatch", "Recording"]
+__all__ = ["AtenWatch", "Recording", "raised_at"]
 
 _DTYPES: dict[torch.dtype, str] = {}
 
@@ -477,3 +477,14 @@ def _foreign_file(path: str) -> str:
     if path.startswith((_TORCH, _OURS, "<")):
         return ""
     return os.path.basename(path)
+
+
+def raised_at(error: Exception) -> str:
+    """File and line of the innermost frame outside torch and this package that ``error`` came through."""
+    found = ""
+    trail = error.__traceback__
+    while trail is not None:
+        file = _foreign_file(trail.tb_frame.f_code.co_filename)
+        found = f"{file}:{trail.tb_lineno}" if file else found
+        trail = trail.tb_next
+    return found
