@@ -10,16 +10,19 @@ from ohmformer.compiler.graph import (
     Ref,
 )
 from ohmformer.compiler.lower import lower
+from ohmformer.compiler.lower_account import Account, account
 from ohmformer.compiler.trace import trace
 
 __all__ = [
     "PHASES",
+    "Account",
     "AtenCall",
     "GraphNode",
     "GraphValue",
     "ModelGraph",
     "Phase",
     "Ref",
+    "account",
     "lower",
     "trace",
 ]

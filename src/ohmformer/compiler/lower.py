@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ohmformer.compiler.graph import ModelGraph, Ref
+from ohmformer.compiler.lower_experts import lower_grouped
 from ohmformer.compiler.lower_functions import FUNCTION_RULES, rms_norm
-from ohmformer.compiler.lower_moves import Caches, lower_control, lower_move, place_of, read_cache
+from ohmformer.compiler.lower_moves import (
+    Caches,
+    lower_control,
+    lower_move,
+    lower_routing,
+    place_of,
+    read_cache,
+)
 from ohmformer.compiler.lower_norms import RmsNorm, rms_norms, rotary_tables
 from ohmformer.compiler.lower_products import PRODUCT_RULES
 from ohmformer.compiler.lower_work import Lowering, is_cache_name, refs_in
@@ -17,7 +25,7 @@ from ohmformer.specs.presets import wang2024
 __all__ = ["RULES", "Spans", "lower", "lower_with_spans"]
 
 Rule = Callable[[Lowering], None]
-RULES: dict[str, Rule] = {**PRODUCT_RULES, **FUNCTION_RULES}
+RULES: dict[str, Rule] = {**PRODUCT_RULES, **FUNCTION_RULES, "grouped_mm": lower_grouped}
 Spans = tuple[tuple[int, int], ...]
 
 
@@ -50,10 +58,13 @@ def lower_with_spans(graph: ModelGraph, chip: ChipSpec | None = None) -> tuple[P
         node = work.node = nodes[place]
         work.module = node.module
         before, last = len(subops), place
-        floats = [value for value in _refs(node.args, node.kwargs) if work.floating[value]]
+        read = _refs(node.args, node.kwargs)
+        floats = [value for value in read if work.floating[value]]
         known = all(work.constant[value] for value in floats)
         norm = norms.get(place)
-        if known:
+        if known and not all(work.constant[value] for value in read):
+            lower_routing(work)
+        elif known:
             lower_control(work)
             for value in node.outputs:
                 if value in tables:
@@ -77,7 +88,7 @@ def lower_with_spans(graph: ModelGraph, chip: ChipSpec | None = None) -> tuple[P
         outputs=tuple([work.caches.get(value, work.id_of(Ref(value))) for value in graph.outputs]),
         phase=graph.phase,
         context=graph.context,
-        assumptions=graph.assumptions,
+        assumptions=(*graph.assumptions, *work.assumptions),
     )
     return program, tuple(spans)
 

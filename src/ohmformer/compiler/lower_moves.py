@@ -6,10 +6,11 @@ from math import prod
 from typing import Any
 
 from ohmformer.compiler.graph import ModelGraph, Ref
+from ohmformer.compiler.lower_experts import lower_stack_view
 from ohmformer.compiler.lower_work import Lowering, is_cache_name
-from ohmformer.ir import CACHE_APPEND, CACHE_READ, Arguments, MoveKind
+from ohmformer.ir import CACHE_APPEND, CACHE_READ, MoveKind
 
-__all__ = ["Caches", "lower_control", "lower_move", "place_of"]
+__all__ = ["Caches", "lower_control", "lower_move", "lower_routing", "place_of", "read_cache"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -65,6 +66,15 @@ def lower_control(work: Lowering) -> None:
         work.constant[value] = True
 
 
+def lower_routing(work: Lowering) -> None:
+    """Addresses that depend on the data, such as which expert takes which token."""
+    inputs, arguments = work.torch_call(read=False)
+    made, elements = _outputs(work, False)
+    work.move("copy", "routing", inputs, made, elements, arguments)
+    for value in work.node.outputs:
+        work.constant[value] = work.floating[value]
+
+
 def lower_move(work: Lowering) -> None:
     """Views and copies; a stored parameter is read from the dense crossbar on its way."""
     node = work.node
@@ -73,7 +83,7 @@ def lower_move(work: Lowering) -> None:
         raise work.refusal("drops numbers: only evaluated models can be lowered")
     if _accumulates(work):
         raise work.refusal("accumulates into what it writes, which has no lowering")
-    if name == "getitem" and _expert(work):
+    if lower_stack_view(work):
         return
     used = sum([prod(work.graph.values[value].shape) for value in node.outputs])
     inputs, arguments = work.torch_call(read=name not in SHAPES, used=used)
@@ -104,22 +114,6 @@ def _accumulates(work: Lowering) -> bool:
     given = dict(work.node.kwargs)
     many = work.node.function == "index_put" and len(work.node.args) > 3 and bool(work.node.args[3])
     return bool(given.get("accumulate") or given.get("reduce") or many)
-
-
-def _expert(work: Lowering) -> bool:
-    """Whether ``parameter[index]`` picks one matrix out of stacked ones; it then stands for that expert."""
-    first, index = work.node.args[0], work.node.args[1]
-    stored = work.stored_of(first)
-    if stored is None or stored.part is not None or stored.role == "vector" or len(stored.shape) != 3:
-        return False
-    if isinstance(index, bool) or not isinstance(index, int):
-        return False
-    number = index % stored.shape[0]
-    out = work.node.outputs[0]
-    made = work.of[out] = work.value(stored.shape[1:], "stored", f"{stored.name}[{number}]")
-    work.stored[out] = type(stored)(stored.name, stored.role, stored.shape, stored.words, number)
-    work.move("view", "expert", (work.of[first.value],), (made,), 0, (("part", number),))
-    return True
 
 
 class Caches:
@@ -185,8 +179,3 @@ def read_cache(work: Lowering, value: int) -> None:
     work.move("cache", CACHE_READ, (given,), (made,), prod(shape))
     work.caches[value] = given
     work.of[value] = made
-
-
-def fold_arguments(function: str, *arguments: Any) -> Arguments:
-    """A torch function of the first value read and plain numbers, for an interpreter."""
-    return (("torch", function), ("args", (("%", 0), *arguments)))

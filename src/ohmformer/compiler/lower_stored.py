@@ -61,18 +61,22 @@ def stored_parameters(graph: ModelGraph, chip: ChipSpec) -> dict[int, Stored]:
     return found
 
 
-def _uses(graph: ModelGraph) -> tuple[set[int], set[int], dict[str, bool]]:
-    """Kernels of convolutions, weights of Conv1D layers, and modules of experts (True: [in, out] each)."""
+def _uses(graph: ModelGraph) -> tuple[set[int], set[int], dict[int, bool]]:
+    """Kernels of convolutions, weights of Conv1D layers, and stacks of experts (True: of [in, out])."""
     kernels: set[int] = set()
     transposed: set[int] = set()
-    experts: dict[str, bool] = {}
+    experts: dict[int, bool] = {}
+    shown: dict[int, int] = {}
     for node in graph.nodes:
         if node.module_type == "Conv1D" and node.function == "addmm":
             transposed.add(_given(node, 2, "mat2"))
         elif node.function in KERNELS and _groups(node) == 1:
             kernels.add(_given(node, 1, "weight"))
-        elif node.module_type.endswith("Experts"):
-            experts.setdefault(node.module, False)
+        elif node.function in ("transpose", "mT"):
+            shown[node.outputs[0]] = _given(node, 0, "input")
+        elif node.function == "grouped_mm":
+            weight = _given(node, 1, "mat_b")
+            experts[shown.get(weight, weight)] = weight not in shown
     return kernels, transposed, experts
 
 
@@ -85,14 +89,14 @@ def _groups(node: GraphNode) -> int:
     return int(node.args[6] if len(node.args) > 6 else dict(node.kwargs).get("groups", 1))
 
 
-def _role(value: GraphValue, kernels: set[int], transposed: set[int], experts: dict[str, bool]) -> Role:
-    owner, _, attribute = value.name.rpartition(".")
+def _role(value: GraphValue, kernels: set[int], transposed: set[int], experts: dict[int, bool]) -> Role:
+    attribute = value.name.rpartition(".")[2]
     if attribute == "weight" and len(value.shape) == 2:
         return "columns" if value.id in transposed else "rows"
     if value.id in kernels:
         return "rows"
-    if len(value.shape) == 3 and owner in experts:
-        return "columns" if experts[owner] else "rows"
+    if len(value.shape) == 3 and value.id in experts:
+        return "columns" if experts[value.id] else "rows"
     return "vector"
 
 

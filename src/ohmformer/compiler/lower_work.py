@@ -44,7 +44,9 @@ class Lowering:
     values, subops: of the program so far
     of:       id of the program's value for each value of the graph, -1 where it is not made yet
     constant: whether each value of the graph is known before the data
-    stored:   the parameters in the dense crossbar, by the id of their value in the graph
+    stored:   the parameters in the dense crossbar, by the id of their value in the graph; parts: experts of
+              them, by name; stored_names: ids by name
+    caches:   the cache itself, for values of the graph that were read from one
     """
 
     def __init__(self, graph: ModelGraph, chip: ChipSpec) -> None:
@@ -56,13 +58,16 @@ class Lowering:
         self.constant = bytearray(len(graph.values))
         self.floating = [value.dtype.startswith(("float", "bfloat", "complex")) for value in graph.values]
         self.stored = stored_parameters(graph, chip)
+        self.stored_names = {stored.name: value for value, stored in self.stored.items()}
+        self.parts: dict[str, int] = {}
         self.caches: dict[int, int] = {}
+        self.assumptions: dict[str, None] = {}
         self.node: GraphNode = GraphNode("", (), (), (), "", "", "", ())
         self.module = ""
         for value in graph.values:
             if value.kind == "input":
                 self._given(value, "cache" if is_cache_name(value.name) else "input")
-                self.constant[value.id] = "mask" in value.name
+                self.constant[value.id] = "mask" in value.name or not self.floating[value.id]
             elif value.kind == "buffer":
                 self.constant[value.id] = True
             elif value.id in self.stored:
@@ -270,6 +275,10 @@ class Lowering:
                 ("kwargs", tuple([(key, encoded(value, place, known)) for key, value in self.node.kwargs])),
             )
         return tuple(inputs), arguments
+
+    def assume(self, sentence: str) -> None:
+        """Note what is assumed, once."""
+        self.assumptions[sentence] = None
 
     def refusal(self, what: str) -> UserError:
         """A sentence about the node that is being lowered."""
