@@ -10,6 +10,10 @@ from torch import Tensor
 
 from ohmformer.engine import collapsed
 from ohmformer.engine.collapsed import EXACT_FLOAT32, integer_product
+from ohmformer.engine.native import Kernels
+from ohmformer.engine.resident import ResidentCodes
+
+from .conftest import INSTRUCTION_SETS
 
 
 def exact(streamed: Tensor, resident: Tensor) -> Tensor:
@@ -89,3 +93,104 @@ def test_a_product_beyond_float64_is_refused(monkeypatch):
     big = torch.full((1, 8), 32767.0)
     with pytest.raises(OverflowError, match=r"over 8 elements may exceed"):
         integer_product(big, big.t(), 16, 16)
+
+
+# --- the kernels: where sums of 16 bits are at their limits ------------------------------------------------
+
+
+def pattern(kind: str, rows: int, inner: int, seed: int) -> Tensor:
+    """Codes [row, inner], int8, that drive pairs and short sums of products to their bounds."""
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.ones(rows, inner)
+    signs[:, 1::2] = -1.0
+    made = {
+        "one sign": torch.full((rows, inner), 127.0),
+        "lowest": torch.full((rows, inner), -128.0),
+        "alternating": 127.0 * signs,
+        "alternating, lowest": torch.where(signs > 0, 127.0, -128.0),
+        "lowest, alternating": torch.where(signs > 0, -128.0, 127.0),
+        "halves": 64.0 * signs,  # 8 · 64 · 63 < 2^15 <= 16 · 64 · 63
+        "nearly halves": torch.full((rows, inner), 63.0),
+        "any": torch.randint(-128, 128, (rows, inner), generator=generator).float(),
+        "normal": (39.0 * torch.randn(rows, inner, generator=generator)).round().clamp(-127.0, 127.0),
+        "narrow": (12.0 * torch.randn(rows, inner, generator=generator)).round().clamp(-127.0, 127.0),
+        "few": torch.randint(-128, 128, (rows, inner), generator=generator).float()
+        * (torch.rand(rows, inner, generator=generator) < 0.05),
+        "zeros": torch.zeros(rows, inner),
+    }[kind]
+    return made.to(torch.int8)
+
+
+PATTERNS = (
+    "one sign",
+    "lowest",
+    "alternating",
+    "alternating, lowest",
+    "lowest, alternating",
+    "halves",
+    "nearly halves",
+    "any",
+    "normal",
+    "narrow",
+    "few",
+    "zeros",
+)
+
+
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+@pytest.mark.parametrize("kind", PATTERNS)
+def test_kernels_are_exact_at_the_bounds_of_short_sums(name, kind):
+    """Every pattern times every other; inner sizes around pairs, steps of 4, spans of 16, blocks of 1024."""
+    found = Kernels(name)
+    for inner in (1, 2, 7, 16, 31, 33, 48, 1040):
+        left = pattern(kind, 7, inner, seed=inner)
+        right = torch.cat([pattern(other, 3, inner, seed=inner + 1) for other in PATTERNS])
+        y = found.product(left, found.packed(right), len(right))
+        assert torch.equal(y.long(), left.long() @ right.long().T)
+
+
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 8, 103])
+def test_rows_of_all_sizes_meet_in_one_block(name, rows):
+    """Rows that need other sums than their neighbours: what one of them needs must not reach the others."""
+    found, inner = Kernels(name), 200
+    left = torch.cat([pattern(PATTERNS[i % len(PATTERNS)], 1, inner, seed=i) for i in range(rows)])
+    right = torch.cat([pattern(other, 2, inner, seed=5) for other in PATTERNS])
+    y = found.product(left, found.packed(right), len(right))
+    assert torch.equal(y.long(), left.long() @ right.long().T)
+
+
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+@pytest.mark.parametrize("before", ["narrow", "normal"])
+def test_codes_that_grow_under_a_patch_stay_exact(name, before):
+    """A misread may turn a small code into the largest: the bounds kept with the codes follow, and back."""
+    found, columns, inner = Kernels(name), 20, 70
+    codes = pattern(before, columns, inner, seed=2)
+    resident = ResidentCodes(codes, 8)
+    resident.kernels, resident._data = found, found.packed(codes)
+    grown = pattern("alternating, lowest", columns, inner, seed=0)
+    left = torch.cat([pattern(kind, 1, inner, seed=9) for kind in PATTERNS])
+    deltas = (grown.int() - codes.int()).view(-1)
+    with resident.patched(torch.arange(columns * inner), deltas):
+        y = found.product(left, resident.packed, columns)
+        assert torch.equal(y.long(), left.long() @ grown.long().T)
+    packed = resident.packed.clone()
+    assert torch.equal(packed, found.packed(codes))  # to the last byte
+    assert torch.equal(found.product(left, packed, columns).long(), left.long() @ codes.long().T)
+
+
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_every_division_of_the_work_gives_the_same_numbers(name, threads):
+    """1 to 7 blocks of 96 rows on up to 3 threads: laid out for all columns, or shared by the threads."""
+    found, inner = Kernels(name), 40
+    right = pattern("normal", 150, inner, seed=3)
+    packed = found.packed(right)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for rows in (1, 96, 97, 200, 600):
+            left = pattern("normal", rows, inner, seed=rows)
+            assert torch.equal(found.product(left, packed, 150).long(), left.long() @ right.long().T)
+    finally:
+        torch.set_num_threads(before)

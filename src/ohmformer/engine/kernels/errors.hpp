@@ -43,7 +43,7 @@ struct Operands {
   }
   void load_column(int64_t m, int64_t n) {
     if (job.packed) {
-      for (int64_t k = 0; k < job.inner; k++) column.data[k] = job.packed[place_of(n, k, job.inner)];
+      for (int64_t k = 0; k < job.inner; k++) column.data[k] = code_at(job.packed, n, k, job.inner);
       return;
     }
     const int64_t entry = m / job.rows_per_entry;

@@ -1,6 +1,8 @@
 // Whole products: quantise the streamed rows, multiply, put errors in, scale; one pass over the result.
 #pragma once
 #include <cstdint>
+#include <cstring>
+#include <vector>
 
 #include "gemm.hpp"
 #include "pool.hpp"
@@ -12,10 +14,47 @@ namespace OHM_ISA {
 
 constexpr int64_t ROW_BLOCK = 96, COLUMN_BLOCK = 128;
 
-inline int64_t padded_inner(int64_t inner) { return rounded_up(inner, 4); }
+// Lays out rows of codes: line(m, codes) writes those of row m.
+template <typename Line>
+inline void stream(StreamedBlock& block, int64_t rows, int64_t inner, const Line& line) {
+  const int64_t stride = rounded_up(inner, 64);
+  Scratch<int8_t> codes(STRIP_ROWS * stride);
+  std::memset(codes.data, 0, static_cast<size_t>(STRIP_ROWS * stride));
+  block.begin(rows, inner);
+  for (int64_t top = 0; top < rows; top += STRIP_ROWS) {
+    const int64_t count = smaller(STRIP_ROWS, rows - top);
+    for (int64_t m = 0; m < count; m++) line(top + m, codes.data + m * stride);
+    block.lay_strip(codes.data, stride, top, count);
+  }
+}
 
-inline void pad_row(Streamed* row, int64_t inner) {
-  for (int64_t k = inner; k < padded_inner(inner); k++) row[k] = static_cast<Streamed>(OFFSET);
+// Products of blocks of rows and of columns, on some threads: lay(block, top, rows) streams rows,
+// take(acc, top, rows, first, last) takes acc[row, COLUMN_BLOCK] of columns first ... last - 1.
+template <typename Lay, typename Take>
+inline void blocks(int64_t rows, int64_t inner, const int8_t* packed, int64_t columns, int threads, const Lay& lay,
+                   const Take& take) {
+  const int64_t row_blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+  const int64_t chunks = (columns + COLUMN_BLOCK - 1) / COLUMN_BLOCK;
+  const auto height = [&](int64_t part) { return smaller(ROW_BLOCK, rows - part * ROW_BLOCK); };
+  const auto chunk = [&](const StreamedBlock& block, int64_t part, int64_t which) {
+    alignas(64) int32_t acc[ROW_BLOCK * COLUMN_BLOCK];
+    const int64_t first = which * COLUMN_BLOCK, last = smaller(first + COLUMN_BLOCK, columns);
+    block_products(block, packed, columns, inner, first, last, acc, COLUMN_BLOCK);
+    take(acc, part * ROW_BLOCK, height(part), first, last);
+  };
+  if (threads <= 1 || row_blocks >= 2 * threads) {
+    parallel(row_blocks, threads, [&](long part) {
+      static thread_local StreamedBlock block;  // memory is kept: a fresh page costs more than what is written to it
+      lay(block, part * ROW_BLOCK, height(part));
+      for (int64_t which = 0; which < chunks; which++) chunk(block, part, which);
+    });
+    return;
+  }
+  std::vector<StreamedBlock> streamed(static_cast<size_t>(row_blocks));
+  parallel(row_blocks, threads,
+           [&](long part) { lay(streamed[static_cast<size_t>(part)], part * ROW_BLOCK, height(part)); });
+  parallel(row_blocks * chunks, threads,
+           [&](long part) { chunk(streamed[static_cast<size_t>(part / chunks)], part / chunks, part % chunks); });
 }
 
 inline void quantise(const float* x, int64_t rows, int64_t inner, int highest, float fixed_scale, int8_t* codes,
@@ -43,76 +82,54 @@ inline void add_wrong(const WrongOutput* wrong, int64_t count, int64_t first_row
 }
 
 inline void linear(const LinearJob& job) {
-  const int64_t lda = padded_inner(job.inner);
-  Scratch<Streamed> streamed(job.rows * lda);
   Scratch<float> scales(job.rows);
-  const int64_t row_blocks = (job.rows + ROW_BLOCK - 1) / ROW_BLOCK;
-  const bool small = job.rows * job.inner < 1 << 14;
-  parallel(small ? 1 : row_blocks, job.threads, [&](long part) {
-    const int64_t from = small ? 0 : part * ROW_BLOCK, to = small ? job.rows : smaller(from + ROW_BLOCK, job.rows);
-    for (int64_t m = from; m < to; m++) {
-      const float* row = job.x + m * job.inner;
+  const float clip = job.fixed_scale > 0 ? static_cast<float>(job.highest) : 0.0f;
+  const auto lay = [&](StreamedBlock& block, int64_t top, int64_t rows) {
+    stream(block, rows, job.inner, [&](int64_t m, int8_t* codes) {
+      const float* row = job.x + (top + m) * job.inner;
       float scale = job.fixed_scale;
       if (!(scale > 0)) scale = scale_of(largest_magnitude(row, job.inner, 1), job.highest);
-      scales.data[m] = scale;
-      codes_of(row, job.inner, scale, streamed.data + m * lda, OFFSET,
-               job.fixed_scale > 0 ? static_cast<float>(job.highest) : 0.0f);
-      pad_row(streamed.data + m * lda, job.inner);
-    }
-  });
-  const int64_t chunk = COLUMN_BLOCK, chunks = (job.columns + chunk - 1) / chunk;
-  const int32_t* sums = sums_of(job.packed, job.columns, job.inner);
-  parallel(row_blocks * chunks, job.threads, [&](long part) {
-    const int64_t top = part / chunks * ROW_BLOCK, rows = smaller(ROW_BLOCK, job.rows - top);
-    const int64_t first = part % chunks * chunk, last = smaller(first + chunk, job.columns);
-    alignas(64) int32_t acc[ROW_BLOCK * COLUMN_BLOCK];
-    const Streamed* a = streamed.data + top * lda;
-    panel_products(a, lda, rows, job.packed + first / PACK_COLUMNS * panel_bytes(job.inner),
-                   panels_of(last - first), job.inner, acc, chunk);
-    take_offset_off(acc, chunk, rows, last - first, sums + first);
-    if (job.wrong_count) add_wrong(job.wrong, job.wrong_count, top, rows, first, last, acc, chunk);
+      scales.data[top + m] = scale;
+      codes_of(row, job.inner, scale, codes, 0, clip);
+    });
+  };
+  const auto take = [&](int32_t* acc, int64_t top, int64_t rows, int64_t first, int64_t last) {
+    if (job.wrong_count) add_wrong(job.wrong, job.wrong_count, top, rows, first, last, acc, COLUMN_BLOCK);
     for (int64_t m = 0; m < rows; m++) {
       const float scale = scales.data[top + m];
-      const int32_t* from = acc + m * chunk;
-      float* to = job.y + (top + m) * job.columns + first;
-      const float* by = job.scale + first;
+      const int32_t* from = acc + m * COLUMN_BLOCK;
+      float* __restrict to = job.y + (top + m) * job.columns + first;
+      const float* __restrict by = job.scale + first;
       if (job.bias) {
-        const float* shift = job.bias + first;
+        const float* __restrict shift = job.bias + first;
         for (int64_t n = 0; n < last - first; n++)
           to[n] = static_cast<float>(from[n]) * scale * by[n] + shift[n];
       } else {
         for (int64_t n = 0; n < last - first; n++) to[n] = static_cast<float>(from[n]) * scale * by[n];
       }
     }
-  });
+  };
+  blocks(job.rows, job.inner, job.packed, job.columns, job.threads, lay, take);
 }
 
 // The bare integer product of codes, for tests and for digits of other widths.
 inline void product(const int8_t* codes, int64_t rows, int64_t inner, const int8_t* packed, int64_t columns,
                     int32_t* y, int threads) {
-  const int64_t lda = padded_inner(inner), chunk = COLUMN_BLOCK, chunks = (columns + chunk - 1) / chunk;
-  Scratch<Streamed> streamed(rows * lda);
-  for (int64_t m = 0; m < rows; m++) {
-    for (int64_t k = 0; k < inner; k++)
-      streamed.data[m * lda + k] = static_cast<Streamed>(codes[m * inner + k] + OFFSET);
-    pad_row(streamed.data + m * lda, inner);
-  }
-  const int64_t row_blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
-  const int32_t* sums = sums_of(packed, columns, inner);
-  parallel(row_blocks * chunks, threads, [&](long part) {
-    const int64_t top = part / chunks * ROW_BLOCK, here = smaller(ROW_BLOCK, rows - top);
-    const int64_t first = part % chunks * chunk, last = smaller(first + chunk, columns);
-    alignas(64) int32_t acc[ROW_BLOCK * COLUMN_BLOCK];
-    panel_products(streamed.data + top * lda, lda, here, packed + first / PACK_COLUMNS * panel_bytes(inner),
-                   panels_of(last - first), inner, acc, chunk);
-    take_offset_off(acc, chunk, here, last - first, sums + first);
-    for (int64_t m = 0; m < here; m++)
-      for (int64_t n = 0; n < last - first; n++) y[(top + m) * columns + first + n] = acc[m * chunk + n];
-  });
+  const auto lay = [&](StreamedBlock& block, int64_t top, int64_t count) {
+    stream(block, count, inner, [&](int64_t m, int8_t* to) {
+      std::memcpy(to, codes + (top + m) * inner, static_cast<size_t>(inner));
+    });
+  };
+  const auto take = [&](const int32_t* acc, int64_t top, int64_t count, int64_t first, int64_t last) {
+    for (int64_t m = 0; m < count; m++)
+      std::memcpy(y + (top + m) * columns + first, acc + m * COLUMN_BLOCK,
+                  static_cast<size_t>(last - first) * sizeof *y);
+  };
+  blocks(rows, inner, packed, columns, threads, lay, take);
 }
 
 inline void batch(const BatchJob& job) {
-  const int64_t lda = padded_inner(job.inner), ldc = panels_of(job.columns) * PACK_COLUMNS;
+  const int64_t ldc = panels_of(job.columns) * PACK_COLUMNS;
   const int64_t blocks = (job.rows + ROW_BLOCK - 1) / ROW_BLOCK;
   parallel(job.entries, job.threads, [&](long entry) {
     const float* a = job.a.at(entry, job.heads);
@@ -120,8 +137,7 @@ inline void batch(const BatchJob& job) {
     const float* factor = job.factor ? job.factor + entry * job.inner : nullptr;
     Scratch<int8_t> packed(packed_bytes(job.columns, job.inner)), line(job.inner);
     Scratch<float> column_scale(job.columns), values(job.inner);
-    std::memset(packed.data, 0, packed_bytes(job.columns, job.inner));
-    int32_t* sums = const_cast<int32_t*>(sums_of(packed.data, job.columns, job.inner));
+    start_packing(packed.data, job.columns, job.inner);
     for (int64_t n = 0; n < job.columns; n++) {
       const float* row = b + n * job.b_column;
       if (job.b_inner != 1) {
@@ -137,31 +153,24 @@ inline void batch(const BatchJob& job) {
         column_scale.data[n] = scale;
         codes_of(row, job.inner, scale, line.data, 0, 0.0f);
       }
-      int8_t* to = packed.data + n / PACK_COLUMNS * panel_bytes(job.inner) + n % PACK_COLUMNS * PACK_INNER;
-      int32_t sum = 0;
-      for (int64_t k = 0; k < job.inner; k++) {
-        to[k / PACK_INNER * (PACK_INNER * PACK_COLUMNS) + k % PACK_INNER] = line.data[k];
-        sum += line.data[k];
-      }
-      sums[n] = sum;
+      pack_column(line.data, n, job.columns, job.inner, packed.data);
     }
-    Scratch<Streamed> streamed(ROW_BLOCK * lda);
+    finish_packing(packed.data, job.columns, job.inner);
+    StreamedBlock streamed;
     Scratch<int32_t> acc(ROW_BLOCK * ldc);
     float scales[ROW_BLOCK];
     for (int64_t part = 0; part < blocks; part++) {
       const int64_t top = part * ROW_BLOCK, rows = smaller(ROW_BLOCK, job.rows - top);
-      for (int64_t m = 0; m < rows; m++) {
+      stream(streamed, rows, job.inner, [&](int64_t m, int8_t* codes) {
         const float* row = a + (top + m) * job.a_row;
         if (factor) {
           for (int64_t k = 0; k < job.inner; k++) values.data[k] = row[k] * factor[k];
           row = values.data;
         }
         scales[m] = scale_of(largest_magnitude(row, job.inner, 1), job.highest);
-        codes_of(row, job.inner, scales[m], streamed.data + m * lda, OFFSET, 0.0f);
-        pad_row(streamed.data + m * lda, job.inner);
-      }
-      panel_products(streamed.data, lda, rows, packed.data, panels_of(job.columns), job.inner, acc.data, ldc);
-      take_offset_off(acc.data, ldc, rows, job.columns, sums);
+        codes_of(row, job.inner, scales[m], codes, 0, 0.0f);
+      });
+      block_products(streamed, packed.data, job.columns, job.inner, 0, job.columns, acc.data, ldc);
       if (job.wrong_count)
         add_wrong(job.wrong, job.wrong_count, entry * job.rows + top, rows, 0, job.columns, acc.data, ldc);
       for (int64_t m = 0; m < rows; m++) {
@@ -173,16 +182,6 @@ inline void batch(const BatchJob& job) {
       }
     }
   });
-}
-
-inline void patch(int8_t* packed, int64_t columns, int64_t inner, const int64_t* places, const int32_t* deltas,
-                  int64_t count) {
-  int32_t* sums = const_cast<int32_t*>(sums_of(packed, columns, inner));
-  for (int64_t i = 0; i < count; i++) {
-    const int64_t n = places[i] / inner, k = places[i] % inner;
-    packed[place_of(n, k, inner)] = static_cast<int8_t>(packed[place_of(n, k, inner)] + deltas[i]);
-    sums[n] += deltas[i];
-  }
 }
 
 }  // namespace OHM_ISA
