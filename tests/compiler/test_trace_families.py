@@ -11,6 +11,7 @@ import torch
 import transformers as hf
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from ohmformer.compiler import ModelGraph, Ref, trace
 
@@ -253,8 +254,22 @@ def test_the_graph_on_real_tensors_is_the_model_bit_for_bit(name: str, phase: st
         context=CONTEXT if phase == "decode" else 0,
     )
     given, made = run_for_real(model, phase)
+    inputs = {value.name for value in graph.of_kind("input")}
+    assert set(given) == inputs
     given |= dict(model.named_parameters()) | dict(model.named_buffers())
     replayed = replay(graph, given)
     assert set(replayed) == set(made)
     for key, tensor in made.items():
         assert torch.equal(replayed[key], tensor), key
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_multiply_accumulates_are_those_torch_counts_in_the_real_model(name: str) -> None:
+    """An independent counter (two operations each) over an independent run, on real tensors; experts chosen
+    by the data and run one by one, as the model does by itself."""
+    graph = trace(FAMILIES[name].make_config(), batch=BATCH, tokens=TOKENS)
+    model = FAMILIES[name].make()
+    model.config._experts_implementation = "eager"
+    with FlopCounterMode(display=False) as counter:
+        run_for_real(model, "encode")
+    assert graph.macs == counter.get_total_flops() / 2

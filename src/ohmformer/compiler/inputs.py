@@ -186,7 +186,7 @@ def _encoder_decoder(
     if phase == "prefill":
         if context:
             raise UserError(
-                "The prefill of an encoder-decoder model starts with an empty cache: context must be 0."
+                f"context is {context}: the prefill of an encoder-decoder model starts with an empty cache."
             )
         arguments = {"input_ids": ids, "decoder_input_ids": started, "use_cache": True}
         named = [("input_ids", ids), ("decoder_input_ids", started)]

@@ -21,6 +21,7 @@ _SAME = {
     "itruediv": "div",
     "ipow": "pow",
     "radd": "add",
+    "rdiv": "rtruediv",
     "rmul": "mul",
     "truediv": "div",
     "true_divide": "div",

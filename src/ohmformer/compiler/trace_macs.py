@@ -55,6 +55,7 @@ _COUNTS: dict[str, Callable[[Sequence[Shape], Sequence[Any], Sequence[Shape]], i
     "addr": lambda s, a, o: s[1][0] * s[2][0],
     "convolution": _convolution,
     "_convolution": _convolution,
+    "convolution_overrideable": _convolution,
     "_grouped_mm": _grouped,
     "grouped_mm_fallback": _grouped,
 }
@@ -63,10 +64,10 @@ UNCOUNTED = words(
     """_scaled_mm _scaled_grouped_mm _int_mm _scaled_dot_product_flash_attention
     _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_efficient_attention
     _scaled_dot_product_cudnn_attention _scaled_dot_product_fused_attention_overrideable
-    _flash_attention_forward _efficient_attention_forward convolution_backward _trilinear
-    _native_multi_head_attention _cdist_forward mkldnn_rnn_layer _thnn_fused_lstm_cell miopen_rnn _cudnn_rnn
-    linalg_solve_ex linalg_inv_ex _sparse_mm mkldnn_linear _weight_int8pack_mm _weight_int4pack_mm _fft_r2c
-    _fft_c2c _fft_c2r"""
+    _flash_attention_forward _efficient_attention_forward _cudnn_attention_forward convolution_backward
+    cudnn_convolution _slow_conv2d_forward _trilinear _native_multi_head_attention _cdist_forward
+    mkldnn_rnn_layer _thnn_fused_lstm_cell miopen_rnn _cudnn_rnn linalg_solve_ex linalg_inv_ex _sparse_mm
+    mkldnn_linear flex_attention _weight_int8pack_mm _weight_int4pack_mm _fft_r2c _fft_c2c _fft_c2r"""
 )
 
 
