@@ -12,17 +12,20 @@ from ohmformer.compiler.graph import (
 from ohmformer.compiler.lower import lower
 from ohmformer.compiler.lower_account import Account, account
 from ohmformer.compiler.trace import trace
+from ohmformer.compiler.trace_contexts import DecodeFamily, decode_family
 
 __all__ = [
     "PHASES",
     "Account",
     "AtenCall",
+    "DecodeFamily",
     "GraphNode",
     "GraphValue",
     "ModelGraph",
     "Phase",
     "Ref",
     "account",
+    "decode_family",
     "lower",
     "trace",
 ]
