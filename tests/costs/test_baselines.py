@@ -8,23 +8,31 @@ from dataclasses import replace
 
 import pytest
 
-from ohmformer.costs import CLAIMS, compare, estimate
+from ohmformer.costs import CLAIMS, Baseline, compare, estimate
 from ohmformer.costs.baselines import (
     a100,
     a100_peak,
     digital_mac,
     digital_mac_dense,
     digital_mac_sram,
+    isaac,
     multi_bit_crossbar,
+    pipelayer,
+    prime,
     single_bit_crossbar,
     tpu_v4,
     tpu_v4_peak,
+    vesti,
 )
 from ohmformer.costs.baselines.isaac_table import chip_sum, ima_sum, tile_sum
-from ohmformer.costs.baselines.memristor_crossbar import crossbars_of
 from ohmformer.costs.baselines.multi_bit_crossbar import MULTI_BIT
+from ohmformer.costs.baselines.pipelayer import PIPELAYER
+from ohmformer.costs.baselines.prime import ARRAY_ROW_S, PRIME
 from ohmformer.costs.baselines.roofline import is_bert_large, roofline_s
 from ohmformer.costs.baselines.single_bit_crossbar import SINGLE_BIT
+from ohmformer.costs.baselines.vesti import ENERGY_PER_BIT_MAC_J
+from ohmformer.costs.baselines.weight_stationary import crossbars_of
+from ohmformer.costs.nodes import node_factors
 from ohmformer.errors import UserError
 from ohmformer.ir import FunctionCall, Product, Program
 from ohmformer.specs import override, preset
@@ -94,6 +102,93 @@ def test_written_attention_states_its_wear(bert_large: Bert) -> None:
     assert writes.total == pytest.approx(writes.count * 4.6e-12, rel=1e-12)
     assert "worn out after" in written.notes[-1]
     assert f"{writes.total * 1e3:.3g} mJ of writes" in digital.notes[-1]
+
+
+def test_isaac_whole_chips(bert_large: Bert) -> None:
+    """1024 x 1024 at 16 bits: 8 · 64 crossbars = 512, on one chip of 168 tiles: 85.4 mm², 16 cycles a row."""
+    chip = preset("wang2024")
+    cost = isaac(one_matrix(), chip)
+    assert "512 crossbars of 128 x 128 in 168 tiles (1.00 chips of 168)" in cost.notes[0]
+    own = [t for t in cost.area if t.component not in ("function units", "function tables", "digital unit")]
+    assert sum(t.total for t in own) == pytest.approx(85.4 * MM2, rel=0.005)
+    assert cost.latency_s == pytest.approx(128 * 16 * 100e-9, rel=1e-12)
+    energy = {term.component: term.total for term in cost.energy}
+    assert energy["links"] == pytest.approx(10.4 * cost.latency_s, rel=1e-12)
+    # a crossbar cycle with its share of a tile: 329.8 mW / 96 · 100 ns, converters by our table (1.67 pJ
+    # a conversion, 2.14 mW at 1.28 GS/s against 2 mW: 6.9 % more of 2 / 3.435 of the power)
+    on = [v for k, v in energy.items() if k not in ("links", "leakage", "function units", "digital unit")]
+    cycles = 128 * 512 * 16
+    assert sum(on) == pytest.approx(cycles * 329.8e-3 / 96 * 100e-9 * (1 + 0.0688 * 2 / 3.435), rel=0.005)
+    # 24 · 12 · 1024² weights · 8 cells in 2^14: 147456 crossbars, 1536 tiles, ten chips
+    assert "(10.00 chips of 168)" in isaac(bert_large(128), chip).notes[0]
+
+
+def test_pipelayer_reproduces_its_density() -> None:
+    """1485 GOPS/mm² at 16 bits; 122.7 TOPS, 859 W and 10.4 W/mm² on 82.63 mm² follow (data of the paper)."""
+    density = PIPELAYER.ops_per_s_of_array() / (PIPELAYER.array_area_m2 / MM2)
+    assert density == pytest.approx(1485e9, rel=1e-12)
+    assert density * 82.63 == pytest.approx(122.7e12, rel=1e-3)
+    assert density / PIPELAYER.ops_per_J == pytest.approx(10.4, rel=0.005)
+    # 8 bits: half the cells, half the spikes: a quarter of the energy, half the time of a row
+    assert PIPELAYER.mac_energy_J(8, 8) == pytest.approx(PIPELAYER.mac_energy_J(16, 16) / 4, rel=1e-12)
+    cost = pipelayer(one_matrix(), preset("wang2024"))
+    # 8 · ceil(1024 · 2 / 128) = 128 arrays of either sign
+    assert "256 arrays" in cost.notes[0]
+    assert cost.latency_s == pytest.approx(128 * 8 * 29.31e-9, rel=1e-12)
+    work = next(term for term in cost.energy if term.component == "arrays")
+    assert work.total == pytest.approx(128 * 1024**2 * 2 / 142.9e9 / 4, rel=1e-12)
+
+
+def test_prime_is_its_published_rates() -> None:
+    assert PRIME.ops_per_s_of_array() / (PRIME.array_area_m2 / MM2) == pytest.approx(1.23e12, rel=1e-12)
+    cost = prime(one_matrix(), preset("wang2024"))
+    # 4 · ceil(1024 · 2 / 256) = 32 mats of either sign, 3544 µm² each
+    arrays = next(term for term in cost.area if term.component == "arrays")
+    assert arrays.count == 64
+    assert arrays.unit_value == pytest.approx(65536 * 4 * 65e-9**2 / 0.5 * 1.6, rel=1e-12)
+    assert cost.latency_s == pytest.approx(128 * ARRAY_ROW_S, rel=1e-12)
+    work = next(term for term in cost.energy if term.component == "arrays")
+    assert work.total == pytest.approx(128 * 1024**2 * 2 / 2.10e12, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [prime, pipelayer, isaac, single_bit_crossbar])
+def test_attention_both_ways(bert_large: Bert, kind: Callable[..., Baseline]) -> None:
+    """A digital unit, or writes with their time, energy and wear: both stated, writes slower here."""
+    work, chip = bert_large(128, layers=2), preset("wang2024")
+    digital, written = kind(work, chip), kind(work, chip, attention="written")
+    assert "digital units" in digital.notes[-1]
+    assert "ns a wordline" in written.notes[-1]
+    assert "worn out after" in written.notes[-1]
+    assert written.latency_s > digital.latency_s
+    writes = next(t for t in written.energy if t.component == "writes")
+    bits = 16 if kind is isaac else 8
+    assert writes.total == pytest.approx(2 * 2 * 128 * 1024 * bits * 2.3e-12, rel=1e-12)
+
+
+def test_vesti_by_hand(bert_large: Bert) -> None:
+    """40 µJ / 617 M = 64.8 fJ a binary MAC at 65 nm; 64 bit products; scaled by the energy of the nodes."""
+    assert pytest.approx(64.8e-15, rel=1e-3) == ENERGY_PER_BIT_MAC_J
+    work, chip = bert_large(128, layers=2), preset("wang2024")
+    cost = vesti(work, chip)
+    arrays = next(term for term in cost.energy if term.component == "SRAM arrays")
+    from_65_nm = 1 / node_factors(65.0).energy
+    assert arrays.total == pytest.approx(work.macs * 64 * 40e-6 / 617e6 * from_65_nm, rel=1e-12)
+        work.macs * 64 * 40e-6 / 617e6 / node_factors(65.0).energy, rel=1e-12
+    )
+    # it fills the area of the tiles, within one array
+    whole = estimate(work, chip).area_m2
+    assert abs(cost.area_m2 / whole - 1) < 1e-4
+    older = vesti(work, replace(chip, node_nm=65.0))
+    same = next(term for term in older.energy if term.component == "SRAM arrays")
+    assert same.total == pytest.approx(work.macs * 64 * 40e-6 / 617e6, rel=1e-12)
+
+
+def test_every_alternative_is_in_the_comparison(bert_large: Bert) -> None:
+    names = [b.name for b in compare(bert_large(128, layers=1), preset("wang2024")).baselines]
+    assert len(set(names)) == len(names)
+    families = ("multi_bit_crossbar", "single_bit_crossbar", "isaac", "prime", "pipelayer")
+    assert {f"{name}{way}" for name in families for way in ("", "_written")} <= set(names)
+    assert {"vesti", "tpu_v4", "a100", "digital_mac", "digital_mac_dense", "digital_mac_sram"} <= set(names)
 
 
 @pytest.mark.parametrize(("tokens", "published"), [(128, 0.0076), (384, 0.024), (512, 0.032)])

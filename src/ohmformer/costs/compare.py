@@ -13,10 +13,14 @@ from ohmformer.costs.baselines import (
     digital_mac,
     digital_mac_dense,
     digital_mac_sram,
+    isaac,
     multi_bit_crossbar,
+    pipelayer,
+    prime,
     single_bit_crossbar,
     tpu_v4,
     tpu_v4_peak,
+    vesti,
 )
 from ohmformer.costs.baselines.roofline import is_bert_large
 from ohmformer.costs.claims import CLAIMS, Claim
@@ -107,17 +111,26 @@ def compare(program: Program, chip: ChipSpec, *, library: Library = LIBRARY) -> 
     of the chip's computation tiles; processors have their own die and published or peak rates.
     """
     reports = {level: estimate(program, chip, level=level, library=library) for level in LEVELS}
+    own = reports["typical"]
     baselines = (
         multi_bit_crossbar(program, chip, library=library),
         multi_bit_crossbar(program, chip, attention="written", library=library),
         single_bit_crossbar(program, chip, library=library),
+        single_bit_crossbar(program, chip, attention="written", library=library),
+        isaac(program, chip, library=library),
+        isaac(program, chip, attention="written", library=library),
+        prime(program, chip, library=library),
+        prime(program, chip, attention="written", library=library),
+        pipelayer(program, chip, library=library),
+        pipelayer(program, chip, attention="written", library=library),
+        vesti(program, chip, library=library, report=own),
         tpu_v4(program),
         tpu_v4_peak(program),
         a100(program),
         a100_peak(program),
-        digital_mac(program, chip, library=library),
-        digital_mac_dense(program, chip, library=library),
-        digital_mac_sram(program, chip, library=library),
+        digital_mac(program, chip, library=library, report=own),
+        digital_mac_dense(program, chip, library=library, report=own),
+        digital_mac_sram(program, chip, library=library, report=own),
     )
     found = {baseline.name: baseline for baseline in baselines}
     comparable = any(is_bert_large(program, tokens) for tokens in (128, 384, 512))

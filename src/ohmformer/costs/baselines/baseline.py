@@ -11,15 +11,16 @@ from ohmformer.units import MM2
 
 __all__ = ["Baseline", "Basis"]
 
-Basis = Literal["model", "published", "peak"]
+Basis = Literal["model", "published", "published rate", "peak"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
     """The cost of a program on other hardware.
 
-    basis:  ``model`` (counted here, with the chip's unit values), ``published`` (a published measurement) or
-            ``peak`` (the vendor's peak rate, an upper bound that no run reaches)
+    basis:  ``model`` (counted here, with the chip's unit values), ``published`` (a published measurement),
+            ``published rate`` (published operations per joule or mm² applied to the counts)
+            or ``peak`` (the vendor's peak rate, an upper bound that no run reaches)
     area, energy: breakdowns where counted here; their sums are area_m2 and energy_J
     notes:  assumptions, each a sentence
     """

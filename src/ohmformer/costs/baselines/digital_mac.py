@@ -22,13 +22,17 @@ from ohmformer.units import GIGA, PICO, UM2
 
 __all__ = [
     "ARRAY",
+    "DENSE_COMPONENTS",
     "MAC_SOURCE",
+    "SHARED_COMPONENTS",
     "TILE_COMPONENTS",
     "digital_mac",
     "digital_mac_dense",
     "digital_mac_sram",
     "mac_area_m2",
     "mac_energy_J",
+    "tile_area_m2",
+    "traffic_of_arrays",
 ]
 
 ARRAY = 128  # rows and columns of one array of units
@@ -72,7 +76,8 @@ def mac_energy_J(precision: PrecisionSpec, node_nm: float) -> float:
     return (0.2 * widths + 0.1) * 0.659 * PICO * node_factors(node_nm).energy
 
 
-def _tile_area(report: CostReport) -> float:
+def tile_area_m2(report: CostReport) -> float:
+    """Area of the computation tiles of a chip."""
     return sum(term.total for term in report.area if term.component in TILE_COMPONENTS)
 
 
@@ -101,14 +106,20 @@ def _mac_terms(count: int, macs: int, chip: ChipSpec) -> tuple[Term, Term]:
 
 
 def digital_mac(
-    program: Program, chip: ChipSpec, *, level: Level = "typical", library: Library = LIBRARY
+    program: Program,
+    chip: ChipSpec,
+    *,
+    level: Level = "typical",
+    library: Library = LIBRARY,
+    report: CostReport | None = None,
 ) -> Baseline:
     """The units alone: no memory, no registers, no functions, every unit busy every cycle.
 
     area-delay product = macs · 193 µm² · 1 ns at 8 bits and 32 nm, whatever the number of units
+    report: the chip's own estimate, if at hand
     """
-    report = estimate(program, chip, level=level, library=library)
-    count = max(1, int(_tile_area(report) / mac_area_m2(chip.precision, chip.node_nm)))
+    report = report or estimate(program, chip, level=level, library=library)
+    count = max(1, int(tile_area_m2(report) / mac_area_m2(chip.precision, chip.node_nm)))
     area, energy = _mac_terms(count, report.counts.macs, chip)
     return Baseline(
         name="digital_mac",
@@ -141,14 +152,20 @@ def _step_time_s(step: Step, chip: ChipSpec, library: Library, arrays: int, dens
 
 
 def _with_memory(
-    program: Program, chip: ChipSpec, level: Level, library: Library, *, dense: bool
+    program: Program,
+    chip: ChipSpec,
+    level: Level,
+    library: Library,
+    report: CostReport | None,
+    *,
+    dense: bool,
 ) -> Baseline:
-    report = estimate(program, chip, level=level, library=library)
+    report = report or estimate(program, chip, level=level, library=library)
     factors = node_factors(chip.node_nm)
     each = mac_area_m2(chip.precision, chip.node_nm)
     registers = FLIP_FLOP_BITS * 4.522 * 0.46 * UM2 * factors.area
     registers += 2 * chip.precision.weight_bits * library.latch.area_m2.at(level) * factors.area
-    arrays = max(1, int(_tile_area(report) / (each + registers)) // ARRAY**2)
+    arrays = max(1, int(tile_area_m2(report) / (each + registers)) // ARRAY**2)
     count = arrays * ARRAY**2
     mac_area, mac_energy = _mac_terms(count, report.counts.macs, chip)
 
@@ -181,17 +198,8 @@ def _with_memory(
             REGISTER_SOURCE,
         ),
     ]
-    moved = sum(_moved_bits(product, chip) for product in program.products())
     counts = report.counts
-    symbols = counts.dense_symbols if dense else 0
-    traffic = Counts(
-        network_bits=moved,
-        buffer_bits=counts.buffer_bits,
-        evaluations=counts.evaluations,
-        comparisons=counts.comparisons,
-        additions=sum(call.elements for call in program.functions() if call.function == "add"),
-        dense_symbols=symbols,
-    )
+    traffic = traffic_of_arrays(program, chip, counts, dense=dense)
     energy += [term for term in energy_terms(traffic, chip, library, level) if term.count]
     if not dense:
         weights = sram(max(1024, program.stored_words * chip.precision.weight_bits // 8))
@@ -240,6 +248,18 @@ def _with_memory(
     )
 
 
+def traffic_of_arrays(program: Program, chip: ChipSpec, counts: Counts, *, dense: bool) -> Counts:
+    """What 128 x 128 arrays of units move and leave to the rest of the chip, from the chip's own counts."""
+    return Counts(
+        network_bits=sum(_moved_bits(product, chip) for product in program.products()),
+        buffer_bits=counts.buffer_bits,
+        evaluations=counts.evaluations,
+        comparisons=counts.comparisons,
+        additions=sum(call.elements for call in program.functions() if call.function == "add"),
+        dense_symbols=counts.dense_symbols if dense else 0,
+    )
+
+
 def _moved_bits(product: Product, chip: ChipSpec) -> int:
     """Bits on the network: values to each column block, words from each row block, weights once."""
     precision = chip.precision
@@ -250,14 +270,24 @@ def _moved_bits(product: Product, chip: ChipSpec) -> int:
 
 
 def digital_mac_dense(
-    program: Program, chip: ChipSpec, *, level: Level = "typical", library: Library = LIBRARY
+    program: Program,
+    chip: ChipSpec,
+    *,
+    level: Level = "typical",
+    library: Library = LIBRARY,
+    report: CostReport | None = None,
 ) -> Baseline:
     """The chip itself with its computation tiles replaced by arrays of int8 units of the same area."""
-    return _with_memory(program, chip, level, library, dense=True)
+    return _with_memory(program, chip, level, library, report, dense=True)
 
 
 def digital_mac_sram(
-    program: Program, chip: ChipSpec, *, level: Level = "typical", library: Library = LIBRARY
+    program: Program,
+    chip: ChipSpec,
+    *,
+    level: Level = "typical",
+    library: Library = LIBRARY,
+    report: CostReport | None = None,
 ) -> Baseline:
     """The same with all stored words in SRAM instead of dense crossbars."""
-    return _with_memory(program, chip, level, library, dense=False)
+    return _with_memory(program, chip, level, library, report, dense=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ohmformer.costs.baselines.baseline import Baseline
-from ohmformer.costs.baselines.memristor_crossbar import Attention, MemristorCrossbar, memristor_crossbar
+from ohmformer.costs.baselines.memristor_crossbar import MemristorCrossbar, memristor_crossbar
+from ohmformer.costs.baselines.weight_stationary import Attention
 from ohmformer.costs.component import Level
 from ohmformer.costs.library import LIBRARY, Library
 from ohmformer.ir import Program
