@@ -9,6 +9,8 @@ import typer
 from ohmformer.cli import (
     amplitudes,
     chips,
+    claims,
+    compile,
     demo,
     deploy,
     encodings,
@@ -53,7 +55,10 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("tolerance")(tolerance.tolerance)
 app.command("amplitudes")(amplitudes.amplitudes)
 app.command("generate")(generate.generate)
+app.command("compile")(compile.compile_)
 app.command("estimate")(estimate.estimate)
+app.command("claims")(claims.claims)
+app.command("limits")(claims.limits)
 app.command("encodings")(encodings.encodings)
 app.command("deploy")(deploy.deploy)
 app.command("finetune")(finetune.finetune)

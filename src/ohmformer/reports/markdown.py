@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ohmformer.errors import UserError, write_atomically
 
-__all__ = ["Table", "between", "check_page", "markdown", "marked", "rewrite"]
+__all__ = ["Table", "between", "check_page", "markdown", "marked", "parts_of", "rewrite"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,17 @@ def check_page(path: str | Path, names: Sequence[str]) -> None:
     text = _read(path)
     for name in names:
         between(text, name)
+
+
+def parts_of(path: str | Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of ``names`` that the page has markers for, whole; UserError where it has none of them."""
+    text = _read(path)
+    found = tuple(name for name in names if any(end in text for end in _ends(name)))
+    if not found:
+        raise UserError(f"The page {path} has markers for none of: {', '.join(names)}.")
+    for name in found:
+        between(text, name)
+    return found
 
 
 def rewrite(path: str | Path, parts: Mapping[str, str]) -> Path:
