@@ -173,8 +173,6 @@ def test_vesti_by_hand(bert_large: Bert) -> None:
     arrays = next(term for term in cost.energy if term.component == "SRAM arrays")
     from_65_nm = 1 / node_factors(65.0).energy
     assert arrays.total == pytest.approx(work.macs * 64 * 40e-6 / 617e6 * from_65_nm, rel=1e-12)
-        work.macs * 64 * 40e-6 / 617e6 / node_factors(65.0).energy, rel=1e-12
-    )
     # it fills the area of the tiles, within one array
     whole = estimate(work, chip).area_m2
     assert abs(cost.area_m2 / whole - 1) < 1e-4
