@@ -9,6 +9,7 @@ from ohmformer.compiler.graph import (
     Phase,
     Ref,
 )
+from ohmformer.compiler.interpret import interpret
 from ohmformer.compiler.lower import lower
 from ohmformer.compiler.lower_account import Account, account
 from ohmformer.compiler.trace import trace
@@ -26,6 +27,7 @@ __all__ = [
     "Ref",
     "account",
     "decode_family",
+    "interpret",
     "lower",
     "trace",
 ]
