@@ -8,13 +8,16 @@ import typer
 
 __all__ = [
     "Allow",
+    "Batch",
     "Chips",
+    "Context",
     "Debug",
     "Ideal",
     "Json",
     "Mode",
     "ModelName",
     "Out",
+    "Phase",
     "Report",
     "Resume",
     "Scales",
@@ -22,6 +25,7 @@ __all__ = [
     "Settings",
     "TaskName",
     "Threads",
+    "Tokens",
 ]
 
 ModelName = Annotated[
@@ -109,3 +113,17 @@ Seed = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads that torch may use.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Phase = Annotated[
+    str,
+    typer.Option(
+        "--phase",
+        metavar="PHASE",
+        help="encode (a plain run), prefill (it leaves keys and values) or decode (one token more).",
+    ),
+]
+Tokens = Annotated[int, typer.Option("--tokens", min=1, help="Tokens of each sequence (of the prompt).")]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="Sequences at once.")]
+Context = Annotated[
+    int | None,
+    typer.Option("--context", min=0, help="Tokens in the cache: of a decode step, by default --tokens."),
+]

@@ -1,6 +1,7 @@
 """The verbs: evaluate, tolerate, generate, estimate, demonstrate."""
 
 from ohmformer.verbs.amplitudes import AmplitudeResult, measure_amplitudes
+from ohmformer.verbs.compiling import Compilation, compile_model, program_from
 from ohmformer.verbs.demonstrating import DemoResult, demonstrate
 from ohmformer.verbs.deviation import layer_deviations
 from ohmformer.verbs.documents import document, plain, versions, write_document
@@ -23,6 +24,7 @@ from ohmformer.verbs.trials import Trial, choices_trial, classifier_trial, head_
 __all__ = [
     "FP32",
     "AmplitudeResult",
+    "Compilation",
     "DemoResult",
     "EstimateResult",
     "EvaluationResult",
@@ -35,6 +37,7 @@ __all__ = [
     "Trial",
     "choices_trial",
     "classifier_trial",
+    "compile_model",
     "demonstrate",
     "document",
     "estimate",
@@ -48,6 +51,7 @@ __all__ = [
     "measure_amplitudes",
     "perplexity_trial",
     "plain",
+    "program_from",
     "program_of",
     "tolerate",
     "versions",
