@@ -92,12 +92,13 @@ def compute(
                 f"mismatch has shape {tuple(drawn.shape)}: the tile is {tile.wordlines} x {tile.bitlines}."
             )
     rows, columns = streamed.shape[0], resident.shape[1]
-    radix_powers = torch.tensor(digit_weights(tile, streamed_bits), dtype=torch.int64)
+    device = streamed.device
+    radix_powers = torch.tensor(digit_weights(tile, streamed_bits), dtype=torch.int64, device=device)
     planes, weights = resident_planes(resident, resident_bits, tile)
     # [row, inner, digit, resistor] -> [row, digit, inner, resistor]
     driven = drive(streamed_digits(streamed, tile, streamed_bits), tile).transpose(1, 2)
     blocks = output_blocks(columns, tile, resident_bits)
-    values = torch.zeros(rows, columns, dtype=torch.int64)
+    values = torch.zeros(rows, columns, dtype=torch.int64, device=device)
     conversions = cycles = 0
     solved: dict[tuple[int, int], Tensor] = {}
     for group in wordline_groups(streamed.shape[1], tile):
@@ -115,7 +116,7 @@ def compute(
                 switched = planes[:, group.start : group.stop, first:last]
                 sums = _bitline_sums(voltages, switched, tile, group.place, physical)
             if tile.environment_noise > 0:
-                deviate = normal(sums.shape, generator, "environment_noise", sums.dtype)
+                deviate = normal(sums.shape, generator, "environment_noise", sums.dtype).to(device)
                 sums = sums.add_(deviate, alpha=tile.environment_noise)
             codes = convert(sums, tile.adc, generator).to(torch.int64) * tile.adc.step
             codes = codes.view(rows, len(radix_powers), last - first, len(weights))

@@ -55,7 +55,8 @@ def drive(digits: Tensor, tile: TileSpec) -> Tensor:
     returns: [..., resistor], float64; its sum over resistors is the digit
     """
     code = ResistorCode(tile.numeral.radix, tile.numeral.polarity)
-    return code.switch_states(digits).double() * torch.tensor(code.weights, dtype=torch.float64)
+    weights = torch.tensor(code.weights, dtype=torch.float64, device=digits.device)
+    return code.switch_states(digits).double() * weights
 
 
 def resistor_weights(tile: TileSpec) -> tuple[int, ...]:
@@ -87,7 +88,8 @@ def resident_planes(values: Tensor, bits: int, tile: TileSpec) -> tuple[Tensor, 
     else:
         code = ResistorCode(tile.numeral.radix, tile.numeral.polarity)
         planes = code.switch_states(streamed_digits(values, tile, bits)).flatten(-2)
-    return planes.movedim(-1, 0), torch.tensor(plane_weights(tile, bits), dtype=torch.int64)
+    weights = torch.tensor(plane_weights(tile, bits), dtype=torch.int64, device=values.device)
+    return planes.movedim(-1, 0), weights
 
 
 @dataclass(frozen=True, kw_only=True)

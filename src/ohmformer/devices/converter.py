@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ohmformer.devices.checks import DeviceError
 from ohmformer.devices.gaussian import normal, upper_tail
+from ohmformer.numerals import divide
 from ohmformer.specs import AdcSpec
 from ohmformer.specs.tile import Rounding
 
@@ -65,9 +66,9 @@ def converter_level(sums: Tensor, adc: AdcSpec) -> Tensor:
     """
     if not sums.is_floating_point():
         raise DeviceError(f"sums are {sums.dtype}: a converter takes floating-point sums.")
-    level = sums / adc.step
+    level = divide(sums, adc.step)
     if adc.nonlinearity > 0:
-        share = (level.abs() / adc.max_code).clamp_(max=1)
+        share = divide(level.abs(), adc.max_code).clamp_(max=1)
         level = level + level.sign() * (4 * adc.nonlinearity) * share * (1 - share)
     return level
 

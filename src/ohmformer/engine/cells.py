@@ -22,11 +22,14 @@ from ohmformer.engine.programming import (
 from ohmformer.engine.randomness import MASK64, mix
 from ohmformer.engine.read_law import ReadLaw, read_law
 from ohmformer.errors import UserError
+from ohmformer.numerals import HOST, on_host
 from ohmformer.specs import DenseCellSpec, DenseSpec
 
 __all__ = ["RARE_RATES", "StoredCells", "stream_of"]
 
-RARE_RATES = -torch.log1p(-torch.tensor(CEILINGS[:-1], dtype=torch.float64))  # of hits on a cell, by class
+RARE_RATES = -torch.log1p(
+    -torch.tensor(CEILINGS[:-1], dtype=torch.float64, device=HOST)
+)  # of hits on a cell, by class
 
 
 def stream_of(name: str) -> int:
@@ -42,6 +45,8 @@ class StoredCells:
     conductances of exactly those are drawn from the same law as a draw for every cell. ``reads.plan_reads``
     reads them.
 
+    The cells lie in host memory, and are read there, wherever the numbers lie.
+
     codes:     whole numbers of any shape ([row, inner] if rows are to be read alone) and type; needed here
                only; of ``marginal``, and on the meta device, only their shape
     cell_bits: of a cell here, if fewer than the spec's (vectors)
@@ -51,6 +56,7 @@ class StoredCells:
     Error: at most ``NEGLIGIBLE`` expected misreads per remaining cell and read are left out.
     """
 
+    @on_host
     def __init__(
         self,
         codes: Tensor,
@@ -74,8 +80,8 @@ class StoredCells:
         self.marginal = marginal
         if marginal is None and not codes.is_meta:
             states = [self._cell_of(state) for state in (dense, *also)]
-            generator = torch.Generator().manual_seed(mix(seed & MASK64, self.stream))
-            source = SymbolsToStore(codes=codes.reshape(-1), layout=self.layout)
+            generator = torch.Generator(HOST).manual_seed(mix(seed & MASK64, self.stream))
+            source = SymbolsToStore(codes=codes.to(HOST).reshape(-1), layout=self.layout)
             self.marginal = program_cells(source, self.cell, safe_deviations(states), generator)
 
     def _cell_of(self, dense: DenseSpec) -> DenseCellSpec:
@@ -112,6 +118,7 @@ class StoredCells:
         return read_law(self.cell)
 
     @cached_property
+    @on_host
     def often_limits(self) -> Tensor:
         """[cell of the last class], int32: a read draws a 32-bit word, wrong up to limit + 2^31.
 
@@ -125,7 +132,7 @@ class StoredCells:
     def bounds(self) -> Tensor:
         """``MarginalCells.bounds`` as int64."""
         assert self.marginal is not None
-        return torch.tensor(self.marginal.bounds)
+        return torch.tensor(self.marginal.bounds, device=HOST)
 
     @cached_property
     def often_count(self) -> int:
@@ -139,16 +146,17 @@ class StoredCells:
         Hits of rate -ln(1 - ceiling) on every cell: each is hit at least once with probability ``ceiling``.
         """
         if self.marginal is None:
-            return torch.zeros(len(CEILINGS), dtype=torch.float64)
-        bounds = torch.tensor(self.marginal.bounds[1:-1], dtype=torch.float64)
+            return torch.zeros(len(CEILINGS), dtype=torch.float64, device=HOST)
+        bounds = torch.tensor(self.marginal.bounds[1:-1], dtype=torch.float64, device=HOST)
         sums = (bounds.diff() * RARE_RATES).cumsum(0)
-        return torch.cat((torch.zeros(1, dtype=torch.float64), sums))
+        return torch.cat((sums.new_zeros(1), sums))
 
     @cached_property
     def rare_rate(self) -> float:
         """Mean number of hits of one read in all classes but the last."""
         return float(self.rare_rates[-1])
 
+    @on_host
     def at(self, dense: DenseSpec) -> StoredCells:
         """The same programmed chip in another state: later (drift), or under other noises of reading.
 
@@ -195,7 +203,7 @@ class StoredCells:
             "symbols": marginal.symbols,
             "conductance_S": marginal.conductance_S,
             "safe": marginal.safe,
-            "layout": torch.tensor([self.seed_signed, self.bits, self.cell.bits, *self.shape]),
+            "layout": torch.tensor([self.seed_signed, self.bits, self.cell.bits, *self.shape], device=HOST),
         }
 
     @property
@@ -205,6 +213,7 @@ class StoredCells:
         return value - (1 << 64) if value >> 63 else value
 
     @classmethod
+    @on_host
     def from_state(cls, state: dict[str, Tensor], dense: DenseSpec, name: str) -> StoredCells:
         """The cells of ``state``, in the state ``dense`` of the chip.
 

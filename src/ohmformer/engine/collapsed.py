@@ -16,10 +16,10 @@ from ohmformer.engine.conversion_errors import Operands, error_law, error_table,
 from ohmformer.engine.native import kernels
 from ohmformer.engine.randomness import Draw, deviates, random_words
 from ohmformer.engine.resident import ResidentCodes
+from ohmformer.engine.whole import EXACT_FLOAT32, EXACT_FLOAT64, whole_matmul
+from ohmformer.numerals import HOST, divide, on_host
 from ohmformer.specs import TileSpec
 
-EXACT_FLOAT32 = 1 << 24
-EXACT_FLOAT64 = 1 << 53
 DENSE_NOISE_ERRORS = 1.0  # worst-case conversion errors per output above which noise is drawn as a Gaussian
 ROWS_AT_ONCE = 1 << 10
 DENSE = 2  # purpose of the random numbers
@@ -45,10 +45,11 @@ def integer_product(streamed: Tensor, resident: Tensor, streamed_bits: int, resi
             if worst >= EXACT_FLOAT64:
                 raise OverflowError(f"a product over {inner} elements may exceed 2^53")
             return torch.matmul(streamed.double(), resident.double())
-    return torch.matmul(streamed, resident)
+    return whole_matmul(streamed, resident)
 
 
 @lru_cache(maxsize=64)
+@on_host
 def _power_table(tile: TileSpec, bits: int) -> Tensor:
     """[digit, 256] float64: Σ(w_r·s_r)² of each digit of code - 128, for codes of up to 8 bits."""
     reach = (1 << (bits - 1)) - 1
@@ -75,26 +76,31 @@ def row_variance(
     """
     _, variance, width = error_table(tile)
     groups = wordline_groups(streamed.shape[-1], tile)
-    weights = torch.tensor(output_weights(tile, streamed_bits, resident_bits), dtype=torch.float64).square()
+    device = streamed.device
+    weights = output_weights(tile, streamed_bits, resident_bits)
+    weights_squared = torch.tensor(weights, dtype=torch.float64, device=HOST).square()
     if tile.resistor.mismatch == 0:
-        return torch.full(
-            (len(streamed),), float(weights.sum() * variance[0]) * len(groups), dtype=torch.float64
-        )
-    native = kernels()
+        alike = float(weights_squared.sum() * variance[0]) * len(groups)
+        return torch.full((len(streamed),), alike, dtype=torch.float64, device=device)
+    native = kernels() if device.type == "cpu" else None
     if native is not None and streamed_bits <= 8:
-        bounds = torch.tensor([(group.start, group.stop) for group in groups])
+        bounds = torch.tensor([(group.start, group.stop) for group in groups], device=HOST)
         power = _power_table(tile, streamed_bits)
-        return native.row_variance(streamed, power, closed, bounds, weights, variance, columns * width)
-    planes, total = closed.shape[1], torch.zeros(len(streamed), dtype=torch.float64)
+        squares = weights_squared
+        return native.row_variance(streamed, power, closed, bounds, squares, variance, columns * width)
+    planes, variance = closed.shape[1], variance.to(device)
+    total = torch.zeros(len(streamed), dtype=torch.float64, device=device)
     for start in range(0, len(streamed), ROWS_AT_ONCE):
         part = streamed[start : start + ROWS_AT_ONCE].long()
         power = drive(streamed_digits(part, tile, streamed_bits), tile).square().sum(-1).transpose(1, 2)
         for group in groups:
             here = slice(group.start, group.stop)
             branches = power[:, :, here] @ closed[here]  # [row, digit, plane], whole numbers: exact
-            place = (branches / (columns * width)).round().long()
+            place = divide(branches, columns * width).round().long()
             found = variance[place].reshape(len(part), -1, planes).flatten(1)
-            for which, weight in enumerate(weights.tolist()):  # one after the other: the same bits everywhere
+            for which, weight in enumerate(
+                weights_squared.tolist()
+            ):  # one after the other: the same bits everywhere
                 total[start : start + len(part)] += found[:, which] * weight
     return total
 
@@ -122,9 +128,10 @@ def _dense_noise(values: Tensor, variance: Tensor, draw: Draw) -> Tensor:
     """
     sd = (variance - 1 / 12).clamp_min(0.0).sqrt().float()
     dense = draw.sub(DENSE)
-    native = kernels()
+    native = kernels() if values.device.type == "cpu" else None
     if native is not None and values.dtype == torch.float32 and values.is_contiguous():
         return native.add_deviates(dense, values, sd)
+    dense = dense.on(values.device)
     blocks = -(-values.shape[1] // 4)
     step = max(1, (1 << 20) // (4 * blocks))
     for start in range(0, len(values), step):
@@ -161,7 +168,7 @@ def collapsed_product(
         law = error_law(tile, streamed_bits, resident_bits, inner, columns)
         wrong = law.wrong_outputs(draw, Operands(streamed=flat, resident=resident, rows_per_entry=rows))
         if wrong is not None:
-            values = values.contiguous()
+            values, wrong = values.contiguous(), wrong.to(values.device)
             place = wrong[:, 0] * columns + wrong[:, 1]
             values.view(-1).index_put_((place,), wrong[:, 2].to(values.dtype), accumulate=True)
         return values
@@ -198,7 +205,7 @@ def _variance(
 
     columns = resident.shape[0] if isinstance(resident, ResidentCodes) else resident.shape[-1]
     if tile.resistor.mismatch == 0:
-        return law(flat, torch.zeros(0, 1))
+        return law(flat, torch.zeros(0, 1, device=flat.device))
     if isinstance(resident, ResidentCodes):
         place = (tile.resident_code, tile.numeral)
         known = resident.cache.get(place)

@@ -13,6 +13,7 @@ from ohmformer.engine.collapsed import exact_product
 from ohmformer.engine.products import ProductEngine
 from ohmformer.engine.randomness import Draw
 from ohmformer.engine.resident import ResidentCodes
+from ohmformer.numerals import HOST
 
 OTHER = 21  # purpose of the second engine's random numbers
 
@@ -70,9 +71,9 @@ class _Sums:
     rows: int = 0
     outputs: int = 0
     signal: float = 0.0
-    first: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
-    second: Tensor = field(default_factory=lambda: torch.zeros(4, 4, dtype=torch.float64))
-    weighted: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
+    first: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64, device=HOST))
+    second: Tensor = field(default_factory=lambda: torch.zeros(4, 4, dtype=torch.float64, device=HOST))
+    weighted: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64, device=HOST))
 
     def add(self, exact: Tensor, reference: Tensor, other: Tensor) -> None:
         columns = exact.shape[-1]
@@ -81,7 +82,7 @@ class _Sums:
         for made in (reference, other):
             error = made.reshape(-1, columns).double() - exact
             row += [error.mean(1), error.square().mean(1)]
-        each = torch.stack(row, 1)  # [row, 4]
+        each = torch.stack(row, 1).cpu()  # [row, 4]
         self.rows += len(each)
         self.outputs += exact.numel()
         self.signal += float(exact.square().sum())
@@ -92,8 +93,9 @@ class _Sums:
     def deviation(self, layer: str, operation: str) -> Deviation:
         mean_a, square_a, mean_b, square_b = (self.weighted / max(1, self.outputs)).tolist()
         variance_a, variance_b = max(0.0, square_a - mean_a**2), max(0.0, square_b - mean_b**2)
-        by_mean = torch.tensor([-1.0, 0.0, 1.0, 0.0], dtype=torch.float64)
-        by_square = torch.tensor([2 * mean_a, -1.0, -2 * mean_a, 1.0], dtype=torch.float64)
+        by_mean = torch.tensor([-1.0, 0.0, 1.0, 0.0], dtype=torch.float64, device=HOST)
+        square = [2 * mean_a, -1.0, -2 * mean_a, 1.0]
+        by_square = torch.tensor(square, dtype=torch.float64, device=HOST)
         return Deviation(
             layer=layer,
             operation=operation,

@@ -12,6 +12,7 @@ from ohmformer.devices import convert
 from ohmformer.engine.conversion_plan import BYTE_WEIGHTS, ConversionPlan, points, wire_shares
 from ohmformer.engine.native import kernels
 from ohmformer.engine.randomness import MASK32, MASK64, WEYL, Draw, aes_round, deviates, random_words
+from ohmformer.engine.whole import whole_matmul
 from ohmformer.engine.wrong_conversions import add_events
 from ohmformer.specs import TileSpec
 
@@ -29,9 +30,10 @@ def dense_deviates(draw: Draw, slot: int, planes: int, columns: int) -> Tensor:
 
     The counter of a block is (key of the row, (slot + plane)·2^32 + column // 8).
     """
+    device = draw.keys.device
     keys = draw.keys[:, None, None]
-    block = torch.arange(-(-columns // CODES_PER_BLOCK))[None, None]
-    place = (slot + torch.arange(planes))[None, :, None]
+    block = torch.arange(-(-columns // CODES_PER_BLOCK), device=device)[None, None]
+    place = (slot + torch.arange(planes, device=device))[None, :, None]
     shape = (len(draw.keys), planes, block.shape[-1])
     low, high = draw.seed & MASK64, draw.stream & MASK64
     counter = (keys & MASK32, (keys >> 32) & MASK32, block, place)
@@ -42,7 +44,7 @@ def dense_deviates(draw: Draw, slot: int, planes: int, columns: int) -> Tensor:
         words = aes_round(words, (*_split(low), *_split(high)), last=turn == NOISE_ROUNDS - 1)
     pairs = torch.stack([part for word in words for part in (word & 0xFFFF, word >> 16)], -1)
     pairs = pairs.flatten(-2)[..., :columns]
-    first, second = points().long()
+    first, second = points().to(device).long()
     total = torch.zeros_like(pairs)
     for place_of_byte, weight in enumerate(BYTE_WEIGHTS):
         byte = pairs >> (8 * place_of_byte)
@@ -64,11 +66,14 @@ def whole_product(
     """[row, column], int64: the same numbers as the native kernel, see ``ConversionPlan``."""
     planes, _ = resident_planes(resident.to(torch.int64), bits, tile)  # [plane, inner, column]
     columns = resident.shape[1]
-    table = plan.digits_of[:, : plan.digits]
+    device = streamed.device
+    draw, power_of = draw.on(device), plan.power.to(device).double()
+    table = plan.digits_of[:, : plan.digits].to(device)
     digits = table[streamed.to(torch.int64) - plan.lowest].permute(2, 0, 1)  # [digit, row, inner]
-    result = torch.zeros(streamed.shape[0], columns, dtype=torch.int64)
+    result = torch.zeros(streamed.shape[0], columns, dtype=torch.int64, device=device)
     block = max(1, block_conversions // (columns * plan.planes))
-    share = None if keep is None else keep[:, :columns].long()
+    share = None if keep is None else keep[:, :columns].to(device).long()
+    plane_weight = plan.full_weight.to(device).long()[:, None]
     for number, (first, last) in enumerate(plan.groups):
         closed = planes[:, first:last].float().permute(1, 0, 2).flatten(1)
         counts = planes[:, first:last].long().square().sum(-1).T.double()  # [element, plane]
@@ -77,18 +82,18 @@ def whole_product(
             for top in range(0, len(result), block):
                 here = slice(top, top + block)
                 digit = digits[index, here, first:last]
-                sums = (digit.float() @ closed).long().view(len(digit), plan.planes, columns)
+                sums = whole_matmul(digit.float(), closed).long().view(len(digit), plan.planes, columns)
                 v = (sums << plan.fraction).clamp_(-(1 << 15), (1 << 15) - 1)
                 if share is not None:
                     v = (v * share + (1 << 14)) >> 15
                 if plan.noise == "dense":
-                    power = plan.power[digit.long() + plan.max_digit].double()
+                    power = power_of[digit.long() + plan.max_digit]
                     branches = power @ counts  # whole numbers
                     sd = (branches * (plan.mismatch / columns) + plan.additive).sqrt()
                     factor = (sd * plan.per_sd).round().long().unsqueeze(-1)
                     z = dense_deviates(replace(draw, keys=draw.keys[here]), slot, plan.planes, columns)
                     v = (v + ((z * factor) >> (16 + plan.noise_shift))).clamp_(-(1 << 15), (1 << 15) - 1)
-                codes = plan.codes(v) * plan.full_weight.long()[:, None]
+                codes = plan.codes(v) * plane_weight
                 result[here] += codes.sum(1) * (weight * plan.step)
     if events is not None:
         add_events(result, plan, digits, planes, events)
@@ -107,12 +112,14 @@ def floating_product(
     """[row, column], float64: for every tile; ``deviates`` as noise, mismatch with its own variance."""
     planes, _ = resident_planes(resident.to(torch.int64), resident_bits, tile)
     columns = resident.shape[1]
-    weights = torch.tensor(plane_weights(tile, resident_bits), dtype=torch.float64)
+    device = streamed.device
+    draw = draw.on(device)
+    weights = torch.tensor(plane_weights(tile, resident_bits), dtype=torch.float64, device=device)
     digits = streamed_digits(streamed.to(torch.int64), tile, streamed_bits).movedim(-1, 0)
-    result = torch.zeros(streamed.shape[0], columns, dtype=torch.float64)
+    result = torch.zeros(streamed.shape[0], columns, dtype=torch.float64, device=device)
     block = max(1, block_conversions // (columns * len(weights)))
     wired = tile.resistor.wire_resistance_ohm > 0
-    shares = wire_shares(tile, columns, resident_bits) if wired else None
+    shares = wire_shares(tile, columns, resident_bits).to(device) if wired else None
     for number, group in enumerate(wordline_groups(streamed.shape[1], tile)):
         states = planes[:, group.start : group.stop].permute(1, 0, 2).double()  # [element, plane, column]
         kept = states if shares is None else _kept(states, shares)
@@ -136,7 +143,7 @@ def _normal(draw: Draw, slot: int, count: int) -> Tensor:
     """[row, count] standard normal deviates, float64."""
     own = draw.sub(slot)
     blocks = -(-count // 4)
-    calls = kernels()
+    calls = kernels() if own.keys.device.type == "cpu" else None
     words = (
         calls.words(own, blocks)
         if calls is not None
@@ -152,7 +159,7 @@ def _convert(digit: Tensor, states: Tensor, kept: Tensor, tile: TileSpec, draw: 
     """
     adc = tile.adc
     sums = digit.double() @ kept
-    before = torch.full((), tile.environment_noise**2, dtype=torch.float64)
+    before = sums.new_full((), tile.environment_noise**2)
     if tile.resistor.mismatch:
         power = drive(digit, tile).square().sum(-1)
         before = before + tile.resistor.mismatch**2 * (power @ states.square())

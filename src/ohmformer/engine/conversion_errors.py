@@ -32,7 +32,7 @@ from ohmformer.devices import rounding_error_probability, rounding_error_varianc
 from ohmformer.engine.native import kernels
 from ohmformer.engine.randomness import MASK64, Draw, random_words, uniforms64
 from ohmformer.engine.resident import ResidentCodes
-from ohmformer.numerals import ResistorCode
+from ohmformer.numerals import HOST, ResistorCode, on_host
 from ohmformer.specs import TileSpec
 
 TABLE_ENTRIES = 1 << 16
@@ -57,6 +57,7 @@ def _largest_branches(tile: TileSpec) -> int:
 
 
 @lru_cache(maxsize=64)
+@on_host
 def error_table(tile: TileSpec) -> tuple[Tensor, Tensor, int]:
     """Error probability and error variance of a conversion, by its switched branches B = Σ(w_r·s_r·e)².
 
@@ -88,7 +89,7 @@ def worst_errors(tile: TileSpec, streamed_bits: int, resident_bits: int, inner: 
 class Operands:
     """The operands of a product as whole numbers, looked at only where a candidate falls.
 
-    streamed: [row, inner], batch axes flattened
+    streamed: [row, inner], batch axes flattened; on any device, what is looked at is copied to the host
     resident: [..., inner, column] with the same batch axes, or one for all rows
     """
 
@@ -98,14 +99,14 @@ class Operands:
 
     def rows(self, rows: Tensor) -> Tensor:
         """[row, inner], int64."""
-        return self.streamed[rows].long()
+        return self.streamed[rows.to(self.streamed.device)].long().cpu()
 
     def columns(self, entry: int, ids: Tensor) -> Tensor:
         """[id, inner], int64."""
         if isinstance(self.resident, ResidentCodes):
-            return self.resident.rows(ids).long()
+            return self.resident.rows(ids).long().cpu()
         matrix = self.resident if self.resident.ndim == 2 else self.resident.flatten(0, -3)[entry]
-        return matrix[:, ids].T.long()
+        return matrix[:, ids.to(matrix.device)].T.long().cpu()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,7 @@ class ErrorLaw:
         terms = [math.exp(-rate)]
         for n in range(1, math.ceil(rate + 12 * rate**0.5 + 40)):
             terms.append(terms[-1] * rate / n)
-        return torch.tensor(terms, dtype=torch.float64).cumsum(0)
+        return torch.tensor(terms, dtype=torch.float64, device=HOST).cumsum(0)
 
     @cached_property
     def draws(self) -> int:
@@ -150,12 +151,14 @@ class ErrorLaw:
     @cached_property
     def bounds(self) -> Tensor:
         """[group, 2] of the inner axis."""
-        return torch.tensor([(g.start, g.stop) for g in wordline_groups(self.inner, self.tile)])
+        groups = wordline_groups(self.inner, self.tile)
+        return torch.tensor([(group.start, group.stop) for group in groups], device=HOST)
 
     @cached_property
     def weights(self) -> Tensor:
         """Size of an error by digit and plane, digits first."""
-        return torch.tensor(output_weights(self.tile, self.streamed_bits, self.resident_bits))
+        weights = output_weights(self.tile, self.streamed_bits, self.resident_bits)
+        return torch.tensor(weights, device=HOST)
 
     @cached_property
     def planes(self) -> int:
@@ -171,7 +174,8 @@ class ErrorLaw:
     def wrong_outputs(self, draw: Draw, operands: Operands) -> Tensor | None:
         """[n, 3] int64: row, column, size of every wrong conversion, sorted by row; None if there is none.
 
-        One key of ``draw`` for each row; the operands must not be larger than their bits allow.
+        Drawn and returned in host memory. One key of ``draw`` for each row; the operands must not be larger
+        than their bits allow.
         """
         if self.below == 0 or not len(draw.keys):
             return None
@@ -215,7 +219,7 @@ class ErrorLaw:
         words = random_words(details.seed, details.stream, keys, int(counts.max()) * 2).reshape(
             len(rows), -1, 8
         )
-        used = torch.arange(words.shape[1]) < counts.unsqueeze(-1)
+        used = torch.arange(words.shape[1], device=HOST) < counts.unsqueeze(-1)
         words, owner = words[used], rows.unsqueeze(-1).expand(used.shape)[used]
         column = (words[:, 0] * self.columns) >> 32
         which = (words[:, 1] * len(self.weights)) >> 32
@@ -232,12 +236,12 @@ class ErrorLaw:
     ) -> Tensor:
         """[candidate] probability that a candidate's own conversion goes wrong."""
         probability, _, width = error_table(self.tile)
-        branches = torch.zeros(len(row), dtype=torch.int64)
+        branches = torch.zeros(len(row), dtype=torch.int64, device=HOST)
         entry = row // operands.rows_per_entry
-        edges, place = self.bounds[group], torch.arange(self.inner)
+        edges, place = self.bounds[group], torch.arange(self.inner, device=HOST)
         for one in torch.unique(entry).tolist():
             for some in (entry == one).nonzero().squeeze(-1).split(CANDIDATES_AT_ONCE):
-                number = torch.arange(len(some))
+                number = torch.arange(len(some), device=HOST)
                 codes = operands.columns(one, column[some])  # [candidate, inner]
                 planes, _ = resident_planes(codes, self.resident_bits, self.tile)  # [plane, candidate, inner]
                 closed = planes[which[some] % self.planes, number].long().square()
@@ -255,7 +259,7 @@ class ErrorLaw:
         """Branch power [digit, 256] and squared switch states [plane, 256] of every 8-bit code, int32."""
         if self.tile.resistor.mismatch == 0:
             return None
-        codes = torch.arange(-128, 128)
+        codes = torch.arange(-128, 128, device=HOST)
         reach = codes.clamp(-(1 << (self.streamed_bits - 1)) + 1, (1 << (self.streamed_bits - 1)) - 1)
         power = drive(streamed_digits(reach, self.tile, self.streamed_bits), self.tile).square().sum(-1)
         low = -(1 << (self.resident_bits - 1)) + (self.tile.resident_code == "digits")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ohmformer.devices import convert, converter_level, upper_tail, wire_attenuation
-from ohmformer.numerals import ResistorCode
+from ohmformer.numerals import ResistorCode, on_host
 from ohmformer.specs import AdcSpec, TileSpec
 
 REACH = 8.5  # deviations beyond which a code is not met: 2e-17
@@ -91,6 +91,13 @@ class ConversionTable:
     loss_level: Tensor
     sums: int
 
+    def on(self, device: torch.device) -> ConversionTable:
+        """The same table on a device."""
+        if device == self.mean.device:
+            return self
+        tensors = ("mean", "variance", "loss_level")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+
 
 def _on_grid(values: Tensor, groups: int) -> Tensor:
     """Float32 values of which ``groups`` can be added exactly."""
@@ -102,6 +109,7 @@ def _on_grid(values: Tensor, groups: int) -> Tensor:
 
 
 @lru_cache(maxsize=128)
+@on_host
 def conversion_table(tile: TileSpec, groups: int) -> ConversionTable:
     """The errors of a tile's conversions, exact for every sum that a group can have.
 

@@ -19,6 +19,7 @@ from ohmformer.crossbars import (
     wordline_groups,
 )
 from ohmformer.devices import wire_attenuation
+from ohmformer.numerals import HOST, on_host
 from ohmformer.specs import TileSpec
 
 INT8, INT16, INT31 = 127, 32767, 1 << 31
@@ -33,6 +34,7 @@ _HIGH = (2, 6, 10, 16, 20, 26, 34, 58)
 
 
 @cache
+@on_host
 def points() -> Tensor:
     """[2, 16], int8: what the low and the high half of a byte of random bits add to a deviate."""
     halves = [[-x for x in reversed(table)] + list(table) for table in (_LOW, _HIGH)]
@@ -40,6 +42,7 @@ def points() -> Tensor:
 
 
 @cache
+@on_host
 def deviate_law() -> Tensor:
     """[65536], int64: the deviates of all pairs of bytes, each equally likely.
 
@@ -138,6 +141,7 @@ class ConversionPlan:
                 self.step,
             ],
             dtype=torch.int32,
+            device=HOST,
         )
 
     def codes(self, v: Tensor) -> Tensor:
@@ -256,6 +260,7 @@ def _range(tile: TileSpec, max_sum: int, pairs: int, worst_sd: float, dense: boo
 
 
 @lru_cache(maxsize=256)
+@on_host
 def conversion_plan(
     tile: TileSpec, streamed_bits: int, resident_bits: int, inner: int
 ) -> ConversionPlan | None:
@@ -375,6 +380,7 @@ def _closed(numbers: Tensor, tile: TileSpec, bits: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@on_host
 def wire_shares(tile: TileSpec, columns: int, bits: int) -> Tensor:
     """Share of its sum that each conversion keeps, [plane, bitline of the pair, column], float64."""
     per_plane = 1 if tile.resident_code == "bits" else 2
@@ -388,6 +394,7 @@ def wire_shares(tile: TileSpec, columns: int, bits: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@on_host
 def wire_factors(tile: TileSpec, columns: int, bits: int) -> Tensor:
     """``wire_shares`` times 2^15, the mean of a pair's bitlines; columns filled up, int16."""
     share = wire_shares(tile, columns, bits).mean(1)

@@ -22,6 +22,7 @@ from ohmformer.engine.conversion_plan import conversion_plan, wire_factors
 from ohmformer.engine.randomness import Draw
 from ohmformer.engine.switches import PackedSwitches, native_product, pack, refuse
 from ohmformer.engine.wrong_conversions import draw_events
+from ohmformer.numerals import HOST
 from ohmformer.specs import TileSpec
 
 EXACT_FLOAT32 = 1 << 24
@@ -68,7 +69,7 @@ def digit_serial_product(
     if len(draw.keys) != left.shape[0] * left.shape[1]:
         raise ValueError(f"{len(draw.keys)} keys were given for {left.shape[0] * left.shape[1]} rows")
     if left.numel() == 0 or columns == 0:
-        return torch.zeros(*batch, rows, columns)
+        return torch.zeros(*batch, rows, columns, device=streamed.device)
     keys = draw.keys.view(left.shape[0], left.shape[1])
     parts = [
         _entry(part, own, tile, streamed_bits, resident_bits, replace(draw, keys=key))
@@ -81,8 +82,8 @@ def digit_serial_product(
 
 
 def _draw_of(generator: torch.Generator, rows: int) -> Draw:
-    seed = int(torch.randint(1 << 62, (), generator=generator))
-    return Draw(seed=seed, stream=0, keys=torch.arange(rows))
+    seed = int(torch.randint(1 << 62, (), generator=generator, device=generator.device))
+    return Draw(seed=seed, stream=0, keys=torch.arange(rows, device=HOST))
 
 
 def _entry(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ohmformer.engine.randomness import MASK64, Draw, deviate_table
 from ohmformer.functions import FunctionTable
+from ohmformer.numerals import HOST
 
 try:
     _native: Any = importlib.import_module("ohmformer.engine._native")
@@ -51,14 +52,14 @@ class Kernels:
         """Resident codes [column, inner], int8, in the order in which the product reads them."""
         columns, inner = codes.shape
         codes = _ready(codes, torch.int8)
-        packed = torch.empty(self._calls.packed_bytes(columns, inner), dtype=torch.int8)
+        packed = torch.empty(self._calls.packed_bytes(columns, inner), dtype=torch.int8, device=HOST)
         self._calls.pack(codes.data_ptr(), columns, inner, packed.data_ptr())
         return packed
 
     def rows(self, packed: Tensor, shape: tuple[int, int], ids: Tensor) -> Tensor:
         """Some rows of packed codes, [id, inner], int8."""
         ids = _ready(ids.reshape(-1), torch.int64)
-        codes = torch.empty(len(ids), shape[1], dtype=torch.int8)
+        codes = torch.empty(len(ids), shape[1], dtype=torch.int8, device=HOST)
         self._calls.unpack(packed.data_ptr(), *shape, ids.data_ptr(), len(ids), codes.data_ptr())
         return codes
 
@@ -73,7 +74,7 @@ class Kernels:
         """Codes [row, inner], int8, and scales [row] of float32 rows; as numerals.quantise_per_row."""
         x = _ready(x, torch.float32)
         rows, inner = x.shape
-        codes, scale = torch.empty(rows, inner, dtype=torch.int8), torch.empty(rows)
+        codes, scale = torch.empty(rows, inner, dtype=torch.int8, device=HOST), torch.empty(rows, device=HOST)
         self._calls.quantise(x.data_ptr(), rows, inner, highest, 0.0, codes.data_ptr(), scale.data_ptr())
         return codes, scale
 
@@ -81,7 +82,7 @@ class Kernels:
         """[row, column] int32 of codes [row, inner] and packed codes."""
         codes = _ready(codes, torch.int8)
         rows, inner = codes.shape
-        y = torch.empty(rows, columns, dtype=torch.int32)
+        y = torch.empty(rows, columns, dtype=torch.int32, device=HOST)
         self._calls.product(
             codes.data_ptr(), rows, inner, packed.data_ptr(), columns, y.data_ptr(), threads()
         )
@@ -104,7 +105,7 @@ class Kernels:
         x = _ready(x, torch.float32)
         rows, inner = x.shape
         columns = scale.numel()
-        y = torch.empty(rows, columns)
+        y = torch.empty(rows, columns, device=HOST)
         self._calls.linear(
             x.data_ptr(),
             rows,
@@ -132,7 +133,7 @@ class Kernels:
         """
         outer, heads, rows, inner = a.shape
         columns = b.shape[2]
-        y = torch.empty(outer, heads, rows, columns)
+        y = torch.empty(outer, heads, rows, columns, device=HOST)
         self._calls.batch(
             a.data_ptr(),
             a.stride(0),
@@ -160,7 +161,7 @@ class Kernels:
     def words(self, draw: Draw, blocks: int, first: int = 0) -> Tensor:
         """[row, 4·blocks], int64: the same as ``randomness.random_words``."""
         keys = _ready(draw.keys, torch.int64)
-        out = torch.empty(len(keys), 4 * blocks, dtype=torch.int32)
+        out = torch.empty(len(keys), 4 * blocks, dtype=torch.int32, device=HOST)
         self._calls.words(
             draw.seed & MASK64,
             draw.stream & MASK64,
@@ -176,13 +177,13 @@ class Kernels:
         """Rows whose first 64 random bits lie below ``below``, int64; None if there is none."""
         keys = _ready(draw.keys, torch.int64)
         room = min(len(keys), 64)
-        found = torch.empty(room, dtype=torch.int64)
+        found = torch.empty(room, dtype=torch.int64, device=HOST)
         seed, stream = draw.seed & MASK64, draw.stream & MASK64
         count = self._calls.hits(seed, stream, keys.data_ptr(), len(keys), below, found.data_ptr(), room)
         if count == 0:
             return None
         if count > room:
-            found = torch.empty(count, dtype=torch.int64)
+            found = torch.empty(count, dtype=torch.int64, device=HOST)
             self._calls.hits(seed, stream, keys.data_ptr(), len(keys), below, found.data_ptr(), count)
             return found
         return found[:count]
@@ -319,7 +320,7 @@ class Kernels:
             job.resident(b.data_ptr(), b.stride(0), b.stride(1), b.stride(2), b.stride(3))
         room = min(keys.numel(), 64)
         while True:
-            found = torch.empty(room, WRONG_FIELDS, dtype=torch.int64)
+            found = torch.empty(room, WRONG_FIELDS, dtype=torch.int64, device=HOST)
             count = self._calls.wrong_outputs(job, found.data_ptr(), room)
             if count <= room:
                 return found[:count] if count else None
@@ -341,7 +342,7 @@ class Kernels:
             _ready(closed, torch.float64),
             _ready(bounds, torch.int64),
         )
-        found = torch.empty(len(codes), dtype=torch.float64)
+        found = torch.empty(len(codes), dtype=torch.float64, device=HOST)
         self._calls.row_variance(
             codes.data_ptr(),
             codes.shape[0],
@@ -418,8 +419,8 @@ class Kernels:
         """Sample, position (int64) and delta (int32) of what ``reads`` found; None if there is nothing."""
         if found.count == 0:
             return None
-        sample, position = (torch.empty(found.count, dtype=torch.int64) for _ in range(2))
-        delta = torch.empty(found.count, dtype=torch.int32)
+        sample, position = (torch.empty(found.count, dtype=torch.int64, device=HOST) for _ in range(2))
+        delta = torch.empty(found.count, dtype=torch.int32, device=HOST)
         found.columns(sample.data_ptr(), position.data_ptr(), delta.data_ptr())
         return sample, position, delta
 

@@ -14,10 +14,12 @@ import torch
 from ohmformer.engine.kernel_calls import Kernels, _native, threads
 from ohmformer.engine.randomness import Draw
 from ohmformer.errors import UserError
+from ohmformer.numerals import on_host
 
 VARIABLE = "OHMFORMER_KERNELS"
 
 
+@on_host
 def _trusted(name: str) -> bool:
     """Whether the kernels of ``name`` give exact products and random bits on this processor."""
     found = Kernels(name)

@@ -19,6 +19,7 @@ from ohmformer.engine.randomness import Draw
 from ohmformer.engine.resident import ResidentCodes
 from ohmformer.engine.statistical import statistical_product
 from ohmformer.errors import UserError
+from ohmformer.numerals import on_host
 from ohmformer.specs import TileSpec
 
 Mode = Literal["collapsed", "digit-serial", "statistical"]
@@ -49,6 +50,7 @@ class ProductEngine(Protocol):
 
 
 @lru_cache(maxsize=256)
+@on_host
 def mode_of(tile: TileSpec) -> Mode:
     """The cheapest mode that the physics of ``tile`` allows without an approximation of its errors.
 

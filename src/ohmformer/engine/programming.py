@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ohmformer.devices import level_conductances, read_error_probabilities
 from ohmformer.engine.words import WordCode
-from ohmformer.numerals import from_symbols, symbols_per_value, to_symbols
+from ohmformer.numerals import HOST, from_symbols, on_host, symbols_per_value, to_symbols
 from ohmformer.specs import DenseCellSpec, DenseSpec
 
 NEGLIGIBLE = 1e-10  # a cell misread more rarely than this, per read, is taken as never misread
@@ -21,7 +21,7 @@ CERTAIN = 1 / 64  # misread probability above which every cell of a class is ask
 FINENESS = 4.0  # between the ceilings of neighbouring classes
 SPARSE = 0.02  # share of marginal cells below which their places are drawn instead of a mask over all
 BLOCK = 1 << 18
-GRID = torch.arange(0, 9.0, 0.01, dtype=torch.float64)  # standardised programming deviations
+GRID = torch.arange(0, 9.0, 0.01, dtype=torch.float64, device=HOST)  # standardised programming deviations
 
 
 def _class_ceilings() -> tuple[float, ...]:
@@ -81,6 +81,7 @@ class CellLayout:
         return self.data_cells + checks
 
     @cached_property
+    @on_host
     def values(self) -> Tensor:
         """[symbol_index, symbol], int32: what a symbol adds to the number; both weight codes are additive."""
         levels = 1 << self.cell_bits
@@ -147,6 +148,7 @@ class SymbolsToStore:
 
 
 @lru_cache(maxsize=64)
+@on_host
 def class_edges(cell: DenseCellSpec) -> Tensor:
     """[symbol, side, class] standardised deviations at which the classes begin.
 
@@ -182,6 +184,7 @@ def wrong_reads(conductance: Tensor, symbol: Tensor, cell: DenseCellSpec) -> Ten
 
 
 @lru_cache(maxsize=64)
+@on_host
 def _class_table(cell: DenseCellSpec) -> Tensor:
     """[symbol · step of the grid], uint8: class by deviation, all edges being points of the grid."""
     edges = class_edges(cell)

@@ -17,6 +17,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ohmformer.numerals import on_host
+
 ROUNDS = 7
 WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)  # low and high half of the step between round keys
 MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
@@ -59,12 +61,18 @@ class Draw:
 
     seed:   of the physical chip and its reads
     stream: which operation (any 64-bit number; no two operations of a run share one)
-    keys:   [row], int64, one key for each streamed row; batch axes are flattened in front of the rows
+    keys:   [row], int64, one key for each streamed row; batch axes are flattened in front of the rows. They
+            lie in host memory, where all that is drawn sparsely is drawn, wherever the operands lie.
     """
 
     seed: int
     stream: int
     keys: Tensor
+
+    def on(self, device: torch.device) -> Draw:
+        """The same with the keys on a device."""
+        keys = self.keys.to(device)
+        return self if keys is self.keys else Draw(seed=self.seed, stream=self.stream, keys=keys)
 
     def sub(self, purpose: int) -> Draw:
         """Another, independent stream of the same operation."""
@@ -93,9 +101,9 @@ def _substitution() -> tuple[int, ...]:
 
 
 @cache
-def _round_tables() -> tuple[tuple[Tensor, ...], Tensor]:
+def _round_tables(device: torch.device) -> tuple[tuple[Tensor, ...], Tensor]:
     """S-box and MixColumns in one: what byte x of row r adds to its column, as a little-endian word."""
-    box = torch.tensor(_substitution(), dtype=torch.int64)
+    box = torch.tensor(_substitution(), dtype=torch.int64, device=device)
     twice = ((box << 1) ^ torch.where(box >= 128, 0x11B, 0)) & 0xFF
     thrice = twice ^ box
     columns = (
@@ -112,7 +120,7 @@ def aes_round(words: list[Tensor], key: tuple[int, ...], *, last: bool = False) 
 
     words: four tensors of 32-bit words as int64, one for each column, byte 0 (the top row) lowest
     """
-    tables, box = _round_tables()
+    tables, box = _round_tables(words[0].device)
     found = []
     for column in range(4):
         state = torch.full_like(words[0], key[column])
@@ -157,6 +165,7 @@ def uniforms64(words: Tensor) -> Tensor:
 
 
 @cache
+@on_host
 def deviate_table() -> Tensor:
     """[256], float32: what each byte of a word adds to a normal deviate.
 
@@ -181,6 +190,11 @@ def deviate_table() -> Tensor:
     return (torch.cat((-whole.flip(0), whole)) * DEVIATE_UNIT).float()
 
 
+@cache
+def _deviate_table_on(device: torch.device) -> Tensor:
+    return deviate_table().to(device)
+
+
 def deviates(words: Tensor) -> Tensor:
     """Standard normal deviates, one for each 32-bit word, float32.
 
@@ -189,7 +203,7 @@ def deviates(words: Tensor) -> Tensor:
     Error: moments 1 to 5 of the normal but for rounding to 2^-20; the distribution function is off by less
     than 1e-4 (the law is finite and the tests enumerate it); |z| is at most four times the largest point.
     """
-    table = deviate_table()
+    table = _deviate_table_on(words.device)
     total = table[words & 0xFF]
     for place in (8, 16, 24):
         total = total + table[(words >> place) & 0xFF]
@@ -210,7 +224,7 @@ def poisson_counts(rate: Tensor, uniform: Tensor) -> Tensor:
         raise ValueError("inversion is meant for rates up to 500")
     term = torch.exp(-rate)
     below = term.clone()
-    count = torch.zeros(uniform.shape, dtype=torch.int64)
+    count = torch.zeros(uniform.shape, dtype=torch.int64, device=uniform.device)
     limit = 0 if not rate.numel() else math.ceil(float(rate.max()) + 12 * float(rate.max()) ** 0.5 + 40)
     for n in range(1, limit + 1):
         more = uniform > below

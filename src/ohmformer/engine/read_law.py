@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ohmformer.engine.programming import BLOCK, NEGLIGIBLE, wrong_reads
+from ohmformer.numerals import HOST, on_host
 from ohmformer.specs import DenseCellSpec
 
 __all__ = ["ReadLaw", "read_law"]
@@ -16,7 +17,7 @@ REACH = 9.0  # standard deviations of programming beyond the highest level that 
 BINS = (1 << 13, 1 << 15)  # tried in this order
 ACCURACY = 1e-5  # of a probability; a float32 conductance is good to 1e-3 of it
 MOST_LEVELS = 4  # a table of more levels would not stay in the caches
-_NODES = torch.arange(4, dtype=torch.float64) / 3  # of each bin's cubic
+_NODES = torch.arange(4, dtype=torch.float64, device=HOST) / 3  # of each bin's cubic
 _FIT = torch.linalg.inv(torch.vander(_NODES, increasing=True))  # [coefficient, node]
 
 
@@ -41,6 +42,7 @@ class ReadLaw:
         self.top_S = cell.g_max_S + REACH * spread
 
     @cached_property
+    @on_host
     def table(self) -> Tensor | None:
         """The coefficients, or None."""
         noise = self.cell.noise
@@ -96,7 +98,7 @@ class ReadLaw:
 
         limit + 2^31 + 1 = P(wrong)·2^32, rounded
         """
-        limit = torch.empty(len(symbol), dtype=torch.int32)
+        limit = torch.empty(len(symbol), dtype=torch.int32, device=HOST)
         step = BLOCK // 8
         for start in range(0, len(symbol), step):
             part = slice(start, start + step)

@@ -24,6 +24,7 @@ from ohmformer.engine.randomness import (
     uniforms,
     uniforms64,
 )
+from ohmformer.numerals import HOST
 
 __all__ = ["Misreads", "ReadPlan", "plan_reads"]
 
@@ -74,17 +75,18 @@ def _lowest(seed: int, keys: Tensor, share: float) -> Tensor:
     """Rows whose first uniform number of ``COUNTS`` may lie below ``share``: those at least, int64."""
     native = kernels()
     if native is None or share > 1 / 4:
-        return torch.arange(len(keys))
+        return torch.arange(len(keys), device=HOST)
     below = int(share * 2.0**64) + (1 << 14)  # uniforms64 leaves out the lowest 11 bits
     found = native.hits(Draw(seed=seed, stream=COUNTS, keys=keys), below)
-    return torch.zeros(0, dtype=torch.int64) if found is None else found
+    return keys.new_zeros(0) if found is None else found
 
 
 def plan_reads(stores: Sequence[StoredCells], seed: int, samples: Tensor) -> ReadPlan:
     """Read all stored tensors once for each sample.
 
     seed:    of the reads
-    samples: [sample], int64 keys; a sample's reads depend on its key, the seed and the tensor's name alone
+    samples: [sample], int64 keys, in host memory as the cells; a sample's reads depend on its key, the seed
+             and the tensor's name alone
     """
     return ReadPlan(stores, seed, samples)
 
@@ -99,10 +101,12 @@ class ReadPlan:
         self.stores = tuple(stores)
         self.seed = seed
         self.samples = samples
-        streams = torch.tensor([signed(store.stream) for store in self.stores], dtype=torch.int64)
+        streams = torch.tensor(
+            [signed(store.stream) for store in self.stores], dtype=torch.int64, device=HOST
+        )
         self._keys = mix_keys(streams.unsqueeze(-1), samples.unsqueeze(0))  # [store, sample]
-        rates = torch.tensor([store.rare_rate for store in self.stores], dtype=torch.float64)
-        self._counts = torch.zeros(self._keys.shape, dtype=torch.int64)
+        rates = torch.tensor([store.rare_rate for store in self.stores], dtype=torch.float64, device=HOST)
+        self._counts = torch.zeros_like(self._keys)
         single = ((rates > 0) & (rates <= PIECE)).nonzero().squeeze(-1)
         if len(single) and len(samples):
             self._count(single, rates[single])
@@ -210,9 +214,8 @@ class ReadPlan:
         for start in range(0, most, step):
             blocks = min(step, most - start)
             words = _words(self.seed, HITS, keys, blocks, start).view(len(keys), blocks, 4)
-            sample, number = (torch.arange(start, start + blocks) < counts.unsqueeze(-1)).nonzero(
-                as_tuple=True
-            )
+            numbers = torch.arange(start, start + blocks, device=HOST)
+            sample, number = (numbers < counts.unsqueeze(-1)).nonzero(as_tuple=True)
             words = words[sample, number]
             assert marginal is not None
             place, kind = _places(store, uniforms64(words[:, :2]).squeeze(-1))
@@ -231,7 +234,7 @@ class ReadPlan:
         # of several hits on one cell in one read the first counts
         order = torch.argsort(sample * int(store.bounds[-1]) + place, stable=True)
         sample, place, read = sample[order], place[order], read[order]
-        first = torch.ones(len(order), dtype=torch.bool)
+        first = torch.ones(len(order), dtype=torch.bool, device=HOST)
         first[1:] = (place[1:] != place[:-1]) | (sample[1:] != sample[:-1])
         return _Cells(sample=sample[first], kept=place[first], read=read[first])
 
@@ -245,7 +248,7 @@ class ReadPlan:
         marginal, limits, keys = store.marginal, store.often_limits, self._keys[index][:samples]
         assert marginal is not None
         start = marginal.bounds[-2]
-        chunks = torch.arange(-(-size // CHUNK))
+        chunks = torch.arange(-(-size // CHUNK), device=HOST)
         wanted = None if rows is None else _wanted(store, rows)
         if wanted is not None:
             ends = start + chunks * CHUNK, start + ((chunks + 1) * CHUNK).clamp_max(size) - 1
@@ -253,7 +256,7 @@ class ReadPlan:
         parts = []
         step = max(1, BLOCK // 4 // (CHUNK * len(keys)))
         for some in chunks.split(step):
-            cell = (some.unsqueeze(-1) * CHUNK + torch.arange(CHUNK)).view(-1)
+            cell = (some.unsqueeze(-1) * CHUNK + torch.arange(CHUNK, device=HOST)).view(-1)
             limit = torch.where(cell < size, limits[cell.clamp_max(size - 1)].long() + (1 << 31), -1)
             each = mix_keys(keys.unsqueeze(-1), some.unsqueeze(0))
             word = _words(self.seed, OFTEN, each.view(-1), CHUNK_BLOCKS).view(len(keys), -1)
@@ -283,7 +286,7 @@ def _poisson_sums(rate: float) -> Tensor:
     terms = [math.exp(-rate)]
     for n in range(1, math.ceil(rate + 12 * rate**0.5 + 40)):
         terms.append(terms[-1] * rate / n)
-    return torch.tensor(terms, dtype=torch.float64).cumsum(0)
+    return torch.tensor(terms, dtype=torch.float64, device=HOST).cumsum(0)
 
 
 def _wanted(store: StoredCells, rows: Tensor) -> Tensor | None:
@@ -297,12 +300,12 @@ def _wanted(store: StoredCells, rows: Tensor) -> Tensor | None:
     if len(ids) * len(bounds) * SEARCH > len(marginal):
         return None
     ends = torch.stack((ids * size, (ids + 1) * size - 1)).to(marginal.cells.dtype)
-    marks = torch.zeros(len(marginal) // CHUNK + 2, dtype=torch.int32)
+    marks = torch.zeros(len(marginal) // CHUNK + 2, dtype=torch.int32, device=HOST)
     for start, end in pairwise(bounds[1:]):
         cells = marginal.cells[start:end]
         low, high = torch.searchsorted(cells, ends[0]), torch.searchsorted(cells, ends[1], right=True)
         some = high > low
-        ones = torch.ones(int(some.sum()), dtype=torch.int32)
+        ones = torch.ones(int(some.sum()), dtype=torch.int32, device=HOST)
         marks.index_add_(0, (low[some] + start) // CHUNK, ones)
         marks.index_add_(0, (high[some] + start - 1) // CHUNK + 1, -ones)
     return marks.cumsum(0) > 0
@@ -313,9 +316,9 @@ def _places(store: StoredCells, uniform: Tensor) -> tuple[Tensor, Tensor]:
     marginal = store.marginal
     assert marginal is not None
     sums = store.rare_rates
-    at = (uniform * sums[-1]).minimum(torch.nextafter(sums[-1], torch.zeros((), dtype=torch.float64)))
+    at = (uniform * sums[-1]).minimum(torch.nextafter(sums[-1], sums.new_zeros(())))
     kind = (torch.searchsorted(sums, at, right=True) - 1).clamp_max(len(CEILINGS) - 2)
-    bounds = torch.tensor(marginal.bounds)
+    bounds = store.bounds
     first, last = bounds[1:-2][kind], bounds[2:-1][kind]
     share = (at - sums[kind]) / (sums[kind + 1] - sums[kind])
     return (first + (share * (last - first)).long()).clamp_max(last - 1), kind
@@ -347,9 +350,9 @@ def _decoded(
     before, after = stored, wrong.read.minimum(highest)
     if store.dense.gray:
         before, after = before ^ (before >> 1), after ^ (after >> 1)
-    which, place = ((before ^ after).unsqueeze(-1) >> torch.arange(layout.cell_bits) & 1).nonzero(
-        as_tuple=True
-    )
+    which, place = (
+        (before ^ after).unsqueeze(-1) >> torch.arange(layout.cell_bits, device=HOST) & 1
+    ).nonzero(as_tuple=True)
     bit = index[which] * layout.cell_bits + place
     sample, checks = wrong.sample[which], check[which]
     rising = (before[which] >> place & 1) == 0
@@ -383,7 +386,7 @@ def _decoded(
 def _merged(sample: Tensor, position: Tensor, delta: Tensor, samples: int) -> Misreads | None:
     """One entry for each wrong number of each sample, by position, then by sample."""
     place, inverse = (position * samples + sample).unique(return_inverse=True)
-    total = torch.zeros(len(place), dtype=torch.int32).index_add_(0, inverse, delta)
+    total = delta.new_zeros(len(place), dtype=torch.int32).index_add_(0, inverse, delta)
     wrong = total != 0
     if not bool(wrong.any()):
         return None

@@ -36,6 +36,15 @@ class ResidentCodes:
             self.kernels, self._data = native, native.packed(narrow)
 
     @property
+    def device(self) -> torch.device:
+        """Where the codes lie."""
+        return self._data.device
+
+    def on(self, device: torch.device) -> ResidentCodes:
+        """The same codes on a device; itself if they lie there."""
+        return self if device == self.device else ResidentCodes(self.codes().to(device), self.bits)
+
+    @property
     def packed(self) -> Tensor:
         """What the kernels take."""
         return self._data
@@ -49,13 +58,13 @@ class ResidentCodes:
         """[id, inner] codes of some columns, int8 or int16."""
         if self.kernels is not None:
             return self.kernels.rows(self._data, self.shape, ids)
-        return self._data[ids.reshape(-1)]
+        return self._data[ids.reshape(-1).to(self.device)]
 
     def codes(self) -> Tensor:
         """All codes [column, inner], int8 or int16, a copy where they lie packed."""
         if self.kernels is None:
             return self._data
-        return self.rows(torch.arange(self.shape[0]))
+        return self.rows(torch.arange(self.shape[0], device=self.device))
 
     def floats(self) -> Tensor:
         """[inner, column] float32, as a right operand; a temporary copy."""
@@ -65,6 +74,7 @@ class ResidentCodes:
 
     def at(self, positions: Tensor) -> Tensor:
         """Codes at flat positions column · inner + element, int64."""
+        positions = positions.to(self.device)
         columns, which = torch.unique(positions // self.shape[1], return_inverse=True)
         return self.rows(columns)[which, positions % self.shape[1]].long()
 
@@ -84,4 +94,5 @@ class ResidentCodes:
         if self.kernels is not None:
             self.kernels.patch(self._data, self.shape, positions, deltas)
         else:
-            self._data.view(-1).index_add_(0, positions, deltas.to(self._data.dtype))
+            deltas = deltas.to(self.device, self._data.dtype)
+            self._data.view(-1).index_add_(0, positions.to(self.device), deltas)

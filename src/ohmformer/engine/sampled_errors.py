@@ -23,6 +23,7 @@ from ohmformer.crossbars import (
 )
 from ohmformer.engine.conversion_moments import MANTISSA, ConversionTable, conversion_table
 from ohmformer.engine.native import kernels, threads
+from ohmformer.numerals import HOST, on_host
 from ohmformer.specs import TileSpec
 
 LARGEST_SUM = (1 << 15) - 1  # of digits + reach times switch states, in 16 bits
@@ -50,6 +51,7 @@ class SampleTables:
 
 
 @lru_cache(maxsize=128)
+@on_host
 def sample_tables(tile: TileSpec, streamed_bits: int, resident_bits: int, inner: int) -> SampleTables | None:
     """The tables of one shape of product; None where the numbers do not fit the kernel."""
     if max(streamed_bits, resident_bits) > 8 or inner < 1:
@@ -113,13 +115,13 @@ def sampled_errors(
     """
     sets, columns, inner = codes.shape
     table, planes = tables.table, tables.states.shape[1]
-    first = torch.full((sets, columns, planes), table.sums // 2, dtype=torch.int32)
+    first = torch.full((sets, columns, planes), table.sums // 2, dtype=torch.int32, device=HOST)
     if int(table.loss_level[-1]) > 0:
-        place = (ids[..., None] % tables.outputs) * planes + torch.arange(planes)
+        place = (ids[..., None] % tables.outputs) * planes + torch.arange(planes, device=HOST)
         first += (table.loss_level[place] * (table.levels * table.sums)).to(torch.int32)
     x, codes = streamed.to(torch.int8).contiguous(), codes.to(torch.int8).contiguous()
     order, starts = order.contiguous(), starts.contiguous()
-    mean = torch.empty(len(x), columns, dtype=torch.float64)
+    mean = torch.empty(len(x), columns, dtype=torch.float64, device=HOST)
     variance = torch.empty_like(mean)
     sample_kernel(tables)(  # type: ignore[misc]  # asked for before
         x.data_ptr(), inner, sets, columns, order.data_ptr(), starts.data_ptr(), codes.data_ptr(),

@@ -52,6 +52,8 @@ from ohmformer.engine.native import kernels
 from ohmformer.engine.randomness import Draw, deviates, mix_keys, random_words
 from ohmformer.engine.resident import ResidentCodes
 from ohmformer.engine.sampled_errors import sample_kernel, sample_tables, sampled_errors
+from ohmformer.engine.whole import whole_matmul
+from ohmformer.numerals import HOST, divide, on_host
 from ohmformer.specs import TileSpec
 
 SAMPLED = 16  # columns whose sums are computed exactly, for each row
@@ -115,7 +117,7 @@ def output_error_law(
     if exact is None:
         exact = exact_product(streamed, resident, streamed_bits, resident_bits)
     columns = exact.shape[-1]
-    job = _Job(tile, streamed_bits, resident_bits, streamed.shape[-1], by_digit)
+    job = _Job(tile, streamed_bits, resident_bits, streamed.shape[-1], by_digit, streamed.device)
     shared = isinstance(resident, ResidentCodes) or resident.ndim == 2
     if shared:
         left, y = streamed.reshape(1, -1, job.inner), exact.reshape(1, -1, columns)
@@ -130,9 +132,10 @@ def output_error_law(
     count = max(1, mean.numel())
     shape = (*exact.shape[:-1], -1)
     if columns <= SAMPLED:
-        gain = centre = torch.zeros(*mean.shape[:-1], 1, dtype=torch.float64)
+        gain = centre = mean.new_zeros(*mean.shape[:-1], 1)
     else:
-        mean_y = y.sum(-1, keepdim=True, dtype=torch.float64) / columns  # whole numbers: exact in any order
+        # whole numbers: exact in any order
+        mean_y = divide(y.sum(-1, keepdim=True, dtype=torch.float64), columns)
         gain, centre, mean, variance = _line(mean, variance, at, mean_y)
     return OutputErrorLaw(
         gain=gain.reshape(shape),
@@ -168,11 +171,11 @@ def statistical_product(
 def _add_noise(y: Tensor, variance: Tensor, draw: Draw) -> None:
     """y [row, column] += round(sd·z), in place; variance [row, 1] or [row, column]."""
     sd = (variance - ROUNDINGS).clamp_min(0.0).sqrt().float()
-    native = kernels()
+    native = kernels() if y.device.type == "cpu" else None
     if native is not None and y.dtype == torch.float32 and sd.shape[-1] == 1 and y.shape[-1] > 1:
         native.add_deviates(draw, y, sd.squeeze(-1))
         return
-    blocks = -(-y.shape[1] // 4)
+    draw, blocks = draw.on(y.device), -(-y.shape[1] // 4)
     step = max(1, (1 << 20) // (4 * blocks))
     for start in range(0, len(y), step):
         part = slice(start, start + step)
@@ -214,6 +217,7 @@ def _line(errors: Tensor, noise: Tensor, y: Tensor, mean_y: Tensor) -> tuple[Ten
 
 
 @lru_cache(maxsize=256)
+@on_host
 def _order(columns: int) -> Tensor:
     """The columns in a fixed random order."""
     keys = mix_keys(torch.full((columns,), COLUMNS, dtype=torch.int64), torch.arange(columns))
@@ -221,6 +225,7 @@ def _order(columns: int) -> Tensor:
 
 
 @lru_cache(maxsize=256)
+@on_host
 def _signs(inner: int) -> Tensor:
     """[inner], float64, fixed random whole numbers in -8 ... 7."""
     keys = mix_keys(torch.full((inner,), ROWS, dtype=torch.int64), torch.arange(inner))
@@ -231,7 +236,8 @@ def _hash(codes: Tensor, bits: int) -> Tensor:
     """A 63-bit hash of each vector of whole numbers [..., inner] (a random projection, then mixed)."""
     # 2^3·2^7·inner < 2^24 is exact in float32, 2^3·2^16·inner < 2^53 in float64
     wide = torch.float32 if codes.shape[-1] <= 1 << 14 and bits <= 8 else torch.float64
-    total = (codes.to(wide) @ _signs(codes.shape[-1]).to(wide)).long()
+    signs = _signs(codes.shape[-1]).to(codes.device, wide)
+    total = whole_matmul(codes.to(wide), signs).long()
     return mix_keys(total, torch.full_like(total, ENTRIES)) & ((1 << 63) - 1)
 
 
@@ -241,12 +247,12 @@ def _shared_sample(
     """Errors, noise, y of the sampled columns [1, row, ...] and parts, with one resident for all rows."""
     columns = y.shape[-1]
     if columns <= SAMPLED:
-        every = torch.arange(columns)
+        every = torch.arange(columns, device=y.device)
         found = job.sample(left, _columns(resident, every).unsqueeze(0), every.unsqueeze(0))
         return found.mean, found.variance, y, found.parts
     subsets = max(1, min(SUBSETS, columns // SAMPLED))
     kind = _hash(left[0], job.streamed_bits) % subsets
-    ids = _order(columns)[: subsets * SAMPLED].view(subsets, SAMPLED)
+    ids = _order(columns)[: subsets * SAMPLED].view(subsets, SAMPLED).to(y.device)
     at = y[0].gather(1, ids[kind]).double().unsqueeze(0)
     if job.native:
         used, counts = kind.unique(return_counts=True)
@@ -254,9 +260,8 @@ def _shared_sample(
         starts = F.pad(counts.cumsum(0), (1, 0))
         native = job.natively(left[0], codes, ids[used], kind.argsort(stable=True), starts)
         return native.mean.unsqueeze(0), native.variance.unsqueeze(0), at, native.parts
-    mean = torch.empty(left.shape[1], SAMPLED, dtype=torch.float64)
-    variance = torch.empty(left.shape[1], SAMPLED, dtype=torch.float64)
-    parts = torch.zeros(2, *job.weights.shape, dtype=torch.float64)
+    mean = torch.empty(left.shape[1], SAMPLED, dtype=torch.float64, device=y.device)
+    variance, parts = torch.empty_like(mean), job.weights.new_zeros(2, *job.weights.shape)
     for members, rows, valid in _classes(kind, subsets, job):
         chosen = ids[members]
         right = _columns(resident, chosen.flatten()).unflatten(1, chosen.shape).transpose(0, 1)
@@ -281,7 +286,7 @@ def _classes(kind: Tensor, subsets: int, job: _Job) -> Iterator[tuple[Tensor, Te
         together = 1 if job.by_digit else max(1, BLOCK_CONVERSIONS // (most * job.conversions * SAMPLED))
         alike = int((counts[by_count[first : first + together]] * 4 >= most * 3).sum())
         members = by_count[first : first + alike]
-        place = torch.arange(most)
+        place = torch.arange(most, device=kind.device)
         rows = order[(starts[members, None] + place).clamp_(max=len(kind) - 1)]
         yield members, rows, place < counts[members, None]
         first += alike
@@ -298,11 +303,11 @@ def _entry_sample(job: _Job, left: Tensor, y: Tensor, right: Tensor) -> tuple[Te
     """The same with a resident of its own for every entry: its codes choose its columns."""
     columns = right.shape[-1]
     count = min(columns, SAMPLED)
-    order = _order(columns)
-    ids = torch.arange(columns).expand(len(right), columns)
+    order = _order(columns).to(y.device)
+    ids = torch.arange(columns, device=y.device).expand(len(right), columns)
     if columns > SAMPLED:
         begin = _hash(right[:, :, order[0]], job.resident_bits) % columns
-        ids = order[(begin.unsqueeze(-1) + torch.arange(SAMPLED)) % columns]
+        ids = order[(begin.unsqueeze(-1) + torch.arange(SAMPLED, device=y.device)) % columns]
         right = right.gather(2, ids.unsqueeze(1).expand(-1, right.shape[1], -1))
     per_entry = 0 if job.native else left.shape[1] * job.conversions * count
     together = BLOCK_CONVERSIONS // per_entry if per_entry else len(left)
@@ -326,6 +331,7 @@ def _entry_sample(job: _Job, left: Tensor, y: Tensor, right: Tensor) -> tuple[Te
 
 
 @lru_cache(maxsize=16)
+@on_host
 def _switch_table(tile: TileSpec, bits: int) -> tuple[Tensor, int]:
     """[number, plane] float32 switch states of every resident number, and where 0 is in it."""
     below = 1 << (bits - 1)
@@ -339,9 +345,15 @@ class _Job:
     """The conversions of one product: groups, weights, table."""
 
     def __init__(
-        self, tile: TileSpec, streamed_bits: int, resident_bits: int, inner: int, by_digit: bool
+        self,
+        tile: TileSpec,
+        streamed_bits: int,
+        resident_bits: int,
+        inner: int,
+        by_digit: bool,
+        device: torch.device = HOST,
     ) -> None:
-        self.tile, self.inner = tile, inner
+        self.tile, self.inner, self.device = tile, inner, device
         self.streamed_bits, self.resident_bits = streamed_bits, resident_bits
         groups = wordline_groups(inner, tile)
         self.groups, self.size = len(groups), max((g.stop - g.start for g in groups), default=0)
@@ -349,17 +361,20 @@ class _Job:
         self.places = torch.tensor(
             [k if k < g.stop else inner for g in groups for k in range(g.start, g.start + self.size)],
             dtype=torch.int64,
+            device=device,
         )
         self.powers = digit_weights(tile, streamed_bits)
         self.planes = plane_weights(tile, resident_bits)
         self.weights = torch.outer(
-            torch.tensor(self.powers, dtype=torch.float64), torch.tensor(self.planes, dtype=torch.float64)
+            torch.tensor(self.powers, dtype=torch.float64, device=device),
+            torch.tensor(self.planes, dtype=torch.float64, device=device),
         )
-        self.table: ConversionTable = conversion_table(tile, max(1, self.groups))
+        self.table: ConversionTable = conversion_table(tile, max(1, self.groups)).on(device)
         self.noisy = bool(self.table.variance.any())
         self.conversions = self.groups * len(self.powers) * len(self.planes)
         self.by_digit = by_digit
-        self.tables = None if by_digit else sample_tables(tile, streamed_bits, resident_bits, inner)
+        alone = by_digit or device.type != "cpu"
+        self.tables = None if alone else sample_tables(tile, streamed_bits, resident_bits, inner)
         self.native = sample_kernel(self.tables) is not None
 
     def _padded(self, values: Tensor) -> Tensor:
@@ -371,10 +386,10 @@ class _Job:
     def _digits(self, streamed: Tensor) -> Tensor:
         """[entry, row, inner] -> [entry, group, digit·row, element], float32 balanced digits."""
         rest, radix = self._padded(streamed.float()), self.tile.numeral.radix
-        digits = torch.empty(rest.shape[0], len(self.powers), *rest.shape[1:])
+        digits = rest.new_empty(rest.shape[0], len(self.powers), *rest.shape[1:])
         for index in range(len(self.powers)):
             # the nearest multiple of the radix: no ties (odd), the quotient is off by far less than 1/radix
-            above = torch.round(rest / radix)
+            above = torch.round(divide(rest, radix))
             torch.sub(rest, above * radix, out=digits[:, index])
             rest = above
         grouped: Tensor = digits.flatten(1, 2).unflatten(-1, (self.groups, self.size))
@@ -384,24 +399,30 @@ class _Job:
         """[entry, inner, column] -> [entry, group, element, column·plane], float32."""
         table, zero = _switch_table(self.tile, self.resident_bits)
         codes = self._padded(resident.transpose(1, 2).to(torch.int32)).transpose(1, 2) + zero
-        states = table.index_select(0, codes.flatten()).view(len(codes), self.groups, self.size, -1)
+        states = (
+            table.to(self.device)
+            .index_select(0, codes.flatten())
+            .view(len(codes), self.groups, self.size, -1)
+        )
         return states
 
     def _circumstances(self, digits: Tensor, switches: Tensor, ids: Tensor) -> Tensor:
         """What to add to a sum to find its entry in the table; broadcasts with the sums."""
         table, tile = self.table, self.tile
-        first: Tensor = torch.full((1, 1, 1, 1), float(table.sums // 2))
+        first: Tensor = digits.new_full((1, 1, 1, 1), float(table.sums // 2))
         if int(table.loss_level[-1]) > 0:
             width = tile.outputs(self.resident_bits)
-            place = (ids[..., None] % width) * len(self.planes) + torch.arange(len(self.planes))
+            planes = torch.arange(len(self.planes), device=self.device)
+            place = (ids[..., None] % width) * len(self.planes) + planes
             loss = table.loss_level[place].flatten(1)[:, None, None]  # [entry, 1, 1, column·plane]
             first = first + (loss * (table.levels * table.sums)).float()
         if table.levels > 1:
             reach = tile.numeral.max_digit
-            power = drive(torch.arange(-reach, reach + 1), tile).square().sum(-1).float()
+            reached = torch.arange(-reach, reach + 1, device=self.device)
+            power = drive(reached, tile).square().sum(-1).float()
             driven = power.index_select(0, (digits + reach).int().flatten()).view(digits.shape)
-            branches = torch.matmul(driven, switches.square())
-            first = first + branches.div_(table.branches).round_().mul_(table.sums)
+            branches = whole_matmul(driven, switches.square())
+            first = first + divide(branches, table.branches).round_().mul_(table.sums)
         return first
 
     def natively(
@@ -410,7 +431,7 @@ class _Job:
         """See ``sampled_errors``; mean and variance [row, column]."""
         assert self.tables is not None
         mean, variance = sampled_errors(self.tables, streamed, codes, ids, order, starts)
-        parts = torch.zeros(2, *self.weights.shape, dtype=torch.float64)
+        parts = self.weights.new_zeros(2, *self.weights.shape)
         return _Sample(mean=mean, variance=variance, parts=parts)
 
     def sample(self, streamed: Tensor, resident: Tensor, ids: Tensor) -> _Sample:
@@ -424,8 +445,8 @@ class _Job:
                 streamed.reshape(-1, self.inner),
                 resident.transpose(1, 2),
                 ids,
-                torch.arange(entries * rows),
-                torch.arange(entries + 1) * rows,
+                torch.arange(entries * rows, device=self.device),
+                torch.arange(entries + 1, device=self.device) * rows,
             )
             shape = (entries, rows, -1)
             mean, variance = found.mean.reshape(shape), found.variance.reshape(shape)
@@ -445,17 +466,17 @@ class _Job:
     def _errors(self, streamed: Tensor, switches: Tensor, ids: Tensor) -> _Sample:
         entries, rows, columns = len(streamed), streamed.shape[1], ids.shape[1]
         digits = self._digits(streamed)
-        sums = torch.matmul(digits, switches)
+        sums = whole_matmul(digits, switches)
         place = sums.add_(self._circumstances(digits, switches, ids)).int()
         place = place.view(entries, self.groups, len(self.powers), rows, columns, len(self.planes))
         found = self._looked_up(self.table.mean, place)
         mean = self._weighed(found, self.weights)
         weighted = self.weights.square()
-        variance = torch.zeros(entries, rows, columns, dtype=torch.float64)
+        variance = torch.zeros_like(mean)
         if self.noisy:
             noise = self._looked_up(self.table.variance, place)
             variance = self._weighed(noise, weighted)
-        parts = torch.zeros(2, *weighted.shape, dtype=torch.float64)
+        parts = weighted.new_zeros(2, *weighted.shape)
         if self.by_digit:
             apart = found.double()
             parts = torch.stack(
@@ -470,7 +491,7 @@ class _Job:
 
     def _weighed(self, found: Tensor, weights: Tensor) -> Tensor:
         """[entry, row, column], float64: sums over digits and planes."""
-        total = torch.zeros(found.shape[0], *found.shape[2:4], dtype=torch.float64)
+        total = weights.new_zeros(found.shape[0], *found.shape[2:4])
         for index, own in enumerate(weights):
             total += found[:, index].double() @ own
         return total

@@ -12,7 +12,7 @@ from torch import Tensor
 from ohmformer.engine import native
 from ohmformer.engine.conversion_plan import WIDTH, ConversionPlan, conversion_plan, points
 from ohmformer.engine.randomness import MASK64, Draw
-from ohmformer.numerals import NumeralError
+from ohmformer.numerals import HOST, NumeralError
 from ohmformer.specs import TileSpec
 
 _native: Any = getattr(native, "_native")  # noqa: B009 - None where installed without a compiler
@@ -70,7 +70,7 @@ def _description(plan: ConversionPlan) -> Any:
     if plan not in _described:
         tensors = (
             plan.numbers,
-            torch.tensor(plan.groups, dtype=torch.int32),
+            torch.tensor(plan.groups, dtype=torch.int32, device=HOST),
             plan.digits_of,
             plan.closed,
             plan.plane_weight,
@@ -96,10 +96,10 @@ def pack(resident: Tensor, tile: TileSpec, bits: int) -> PackedSwitches:
     """Switches of numbers [inner, column]; the same for streamed operands of any width."""
     inner, columns = resident.shape
     plan = conversion_plan(tile, bits, bits, inner)
-    calls = _kernels()
+    calls = _kernels() if resident.device.type == "cpu" else None
     if calls is None or plan is None:
-        nothing = torch.empty(0, dtype=torch.uint8)
-        counts = torch.empty(0, dtype=torch.int32)
+        nothing = torch.empty(0, dtype=torch.uint8, device=resident.device)
+        counts = torch.empty(0, dtype=torch.int32, device=resident.device)
         return PackedSwitches(
             tile=tile,
             bits=bits,
@@ -111,8 +111,8 @@ def pack(resident: Tensor, tile: TileSpec, bits: int) -> PackedSwitches:
         )
     numbers = resident.to(torch.float32)
     described = _description(plan)
-    counts = torch.empty(inner if plan.mismatch else 0, plan.planes, dtype=torch.int32)
-    packed = torch.empty(calls.serial_packed_bytes(described, columns), dtype=torch.uint8)
+    counts = torch.empty(inner if plan.mismatch else 0, plan.planes, dtype=torch.int32, device=HOST)
+    packed = torch.empty(calls.serial_packed_bytes(described, columns), dtype=torch.uint8, device=HOST)
     inside = calls.serial_pack(
         described,
         numbers.data_ptr(),
@@ -138,12 +138,12 @@ def _unpack(plan: ConversionPlan, packed: Tensor, columns: int) -> Tensor:
                 first = quad // plan.chunk * plan.chunk
                 here = min(plan.quads - first, plan.chunk)
                 places.append((plane * plan.quads + first) * plan.switches + which * here + quad - first)
-    column = torch.arange(WIDTH)
+    column = torch.arange(WIDTH, device=HOST)
     byte = (column & 32) + (column & 7) + (column >> 4 & 1) * 8 + (column >> 3 & 1) * 16
     nibbles = packed.view(-1, len(plan.groups), plan.planes * plan.switches * plan.quads, WIDTH)
     nibbles = nibbles[:, :, places][..., byte].int()
     nibbles = nibbles.view(-1, len(plan.groups), plan.planes, plan.switches, plan.quads, WIDTH)
-    states = (nibbles.unsqueeze(5) >> torch.arange(4, dtype=torch.int32)[:, None]) & 1
+    states = (nibbles.unsqueeze(5) >> torch.arange(4, dtype=torch.int32, device=HOST)[:, None]) & 1
     states = states[:, :, :, 0] - (states[:, :, :, 1] if plan.switches == 2 else 0)
     numbers = (states * plan.full_weight[:, None, None, None]).sum(2)  # [block, group, quad, 4, column]
     numbers = numbers.flatten(2, 3).permute(1, 2, 0, 3).flatten(2)  # [group, element, column]
@@ -166,7 +166,7 @@ def native_product(
     rows, inner = streamed.shape
     x = streamed.to(torch.float32).contiguous()
     keys = draw.keys.to(torch.int64).contiguous()
-    y = torch.empty(rows, switches.columns, dtype=torch.int32)
+    y = torch.empty(rows, switches.columns, dtype=torch.int32, device=HOST)
     listed = None
     if events is not None and len(events[0]):
         listed = torch.stack((events[0], events[1], events[2].view(torch.int64)), 1).contiguous()

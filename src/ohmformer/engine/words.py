@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ohmformer.numerals import symbols_per_value, to_symbols
+from ohmformer.numerals import HOST, on_host, symbols_per_value, to_symbols
 from ohmformer.numerals.secded import check_bits, encode
 
 __all__ = ["WordCode"]
@@ -36,16 +36,19 @@ class WordCode:
 
     def check_symbols(self, words: Tensor) -> Tensor:
         """[word, symbol], uint8, of data words [word, data bit] of 0 and 1."""
-        patterns = (encode(words).int() << torch.arange(self.check_bits, dtype=torch.int32)).sum(-1)
+        places = torch.arange(self.check_bits, dtype=torch.int32, device=words.device)
+        patterns = (encode(words).int() << places).sum(-1)
         values = patterns - (1 << (self.check_bits - 1))
         return to_symbols(values, self.check_bits, self.cell_bits, "offset_binary", self.gray)
 
     @cached_property
+    @on_host
     def _columns(self) -> Tensor:
         """[data bit, check bit], int64: the syndrome of each single wrong data bit."""
         return encode(torch.eye(self.data_bits, dtype=torch.int8)).long()
 
     @cached_property
+    @on_host
     def _wrong_bit(self) -> Tensor:
         """[syndrome], int64: the data bit that the decoder flips, -1 for none."""
         table = torch.full((1 << self.check_bits,), -1)
@@ -62,9 +65,9 @@ class WordCode:
         """
         every, inverse = torch.cat((word, check_word)).unique(return_inverse=True)
         unit = torch.nn.functional.one_hot(check_bit, self.check_bits)
-        parity = torch.zeros(len(every), self.check_bits, dtype=torch.int64)
+        parity = torch.zeros(len(every), self.check_bits, dtype=torch.int64, device=HOST)
         parity.index_add_(0, inverse, torch.cat((self._columns[data_bit], unit)))
-        syndrome = ((parity & 1) << torch.arange(self.check_bits)).sum(-1)
+        syndrome = ((parity & 1) << torch.arange(self.check_bits, device=HOST)).sum(-1)
         bit = self._wrong_bit[syndrome]
         flipped: Tensor = (every * self.data_bits + bit)[bit >= 0]
         return flipped

@@ -10,6 +10,7 @@ from torch import Tensor
 from ohmformer.engine.conversion_plan import ConversionPlan
 from ohmformer.engine.native import kernels
 from ohmformer.engine.randomness import Draw, random_words, uniforms64
+from ohmformer.numerals import divide
 
 
 def _bits(draw: Draw, blocks: int, first: int) -> Tensor:
@@ -37,8 +38,8 @@ def draw_events(plan: ConversionPlan, columns: int, draw: Draw) -> tuple[Tensor,
     mean = conversions * rate
     count = math.ceil(mean + 4 * math.sqrt(mean))
     rows, places, deviates = [], [], []
-    left = torch.arange(len(draw.keys))
-    start = torch.full((len(left),), -1, dtype=torch.int64)
+    left = torch.arange(len(draw.keys), device=draw.keys.device)
+    start = torch.full((len(left),), -1, dtype=torch.int64, device=draw.keys.device)
     first = 0
     while len(left):
         own = Draw(seed=draw.seed, stream=draw.stream, keys=draw.keys[left])
@@ -57,7 +58,7 @@ def draw_events(plan: ConversionPlan, columns: int, draw: Draw) -> tuple[Tensor,
         more = inside[:, -1]
         left, start, first = left[more], place[more, -1], first + count
     if not rows:
-        nothing = torch.empty(0, dtype=torch.int64)
+        nothing = left.new_empty(0)
         return nothing, nothing, nothing.double()
     row, place, z = torch.cat(rows), torch.cat(places), torch.cat(deviates)
     if len(rows) > 1:
@@ -77,7 +78,10 @@ def add_events(
 
     digits: [digit, row, inner]; states: [plane, inner, column], the resident switches; both whole numbers
     """
-    row, place, z = events
+    device = result.device
+    row, place, z = (part.to(device) for part in events)
+    power, full_weight = plan.power.to(device).long(), plan.full_weight.to(device).long()
+    digit_weight = plan.digit_weight.to(device)
     columns = result.shape[1]
     column, slot = place % columns, place // columns
     plane, digit = slot % plan.planes, slot // plan.planes % plan.digits
@@ -89,15 +93,15 @@ def add_events(
         driven = digits[digit[here], row[here], first:last].long()
         closed = states[plane[here], first:last, column[here]].long()
         sums = (driven * closed).sum(1).double()
-        branches = (plan.power[driven + plan.max_digit].long() * closed.square()).sum(1)
+        branches = (power[driven + plan.max_digit] * closed.square()).sum(1)
         sd = (branches.double() * plan.mismatch + plan.additive).sqrt()
         change = _codes(sums + sd * z[here], plan) - _codes(sums, plan)
-        weight = plan.full_weight[plane[here]].long() * plan.digit_weight[digit[here]] * plan.step
+        weight = full_weight[plane[here]] * digit_weight[digit[here]] * plan.step
         result.index_put_((row[here], column[here]), change.long() * weight, accumulate=True)
 
 
 def _codes(sums: Tensor, plan: ConversionPlan) -> Tensor:
-    return (sums / plan.step).round().clamp(-plan.max_code, plan.max_code)
+    return divide(sums, plan.step).round().clamp(-plan.max_code, plan.max_code)
 
 
 __all__ = ["add_events", "draw_events"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ohmformer.functions.unit import evaluate
+from ohmformer.numerals import divide
 from ohmformer.specs import FunctionUnitSpec
 
 __all__ = ["EXACT", "LinearSubOps", "gelu", "layer_norm", "rms_norm", "silu", "softmax"]
@@ -69,8 +70,8 @@ def layer_norm(
                   converters) counts as 0.
     """
     count = x.shape[-1]
-    centred = x - (linear.row_sum(x) / count).unsqueeze(-1)
-    scale = evaluate("rsqrt", linear.row_dot(centred).clamp_min(0.0) / count + eps, unit)
+    centred = x - divide(linear.row_sum(x), count).unsqueeze(-1)
+    scale = evaluate("rsqrt", divide(linear.row_dot(centred).clamp_min(0.0), count) + eps, unit)
     return _scale_and_shift(centred.mul_(scale.unsqueeze(-1)), weight, bias)
 
 
@@ -85,7 +86,7 @@ def rms_norm(
     weight: [n], the effective one (a model that stores w and means 1 + w passes 1 + w), or None
     Error:  relative error of rsqrt, with an exact row_dot.
     """
-    scale = evaluate("rsqrt", linear.row_dot(x).clamp_min(0.0) / x.shape[-1] + eps, unit)
+    scale = evaluate("rsqrt", divide(linear.row_dot(x).clamp_min(0.0), x.shape[-1]) + eps, unit)
     return _scale_and_shift(x * scale.unsqueeze(-1), weight, None)
 
 

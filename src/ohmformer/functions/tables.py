@@ -10,6 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ohmformer.numerals import HOST, on_host
 from ohmformer.specs import FunctionUnitSpec
 
 __all__ = ["CURVES", "Curve", "FunctionTable", "function_table"]
@@ -118,19 +119,24 @@ class FunctionTable:
     relative: bool
 
     def __post_init__(self) -> None:
-        padded = torch.cat([self.entries[:-1], torch.tensor([self.beyond], dtype=torch.float64)])
-        rises = torch.cat([self.entries.diff(), torch.zeros(1, dtype=torch.float64)])
-        columns = {dtype: (padded.to(dtype), rises.to(dtype)) for dtype in (torch.float32, torch.float64)}
-        object.__setattr__(self, "_columns", columns)
+        padded = torch.cat([self.entries[:-1], self.entries.new_full((1,), self.beyond)])
+        rises = torch.cat([self.entries.diff(), self.entries.new_zeros(1)])
+        object.__setattr__(self, "_made", (padded, rises))
+        object.__setattr__(self, "_columns", {})
 
     @property
     def segments(self) -> int:
         """Number of segments."""
         return len(self.entries) - 1
 
-    def columns(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def columns(self, dtype: torch.dtype, device: torch.device = HOST) -> tuple[Tensor, Tensor]:
         """[segment + 1] entries, the last one the value beyond, and rises from each to the next (last: 0)."""
-        return self._columns[dtype]  # type: ignore[attr-defined, no-any-return]
+        kept: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = self._columns  # type: ignore[attr-defined]
+        found = kept.get((dtype, device))
+        if found is None:
+            padded, rises = self._made  # type: ignore[attr-defined]
+            found = kept[dtype, device] = (padded.to(device, dtype), rises.to(device, dtype))
+        return found
 
     def interpolate_(self, reduced: Tensor) -> Tensor:
         """Interpolated values, not yet rounded; destroys its argument.
@@ -138,7 +144,7 @@ class FunctionTable:
         reduced: [element], float32 or float64, >= low; at and above ``high`` gives ``beyond``
         returns: [element]; NaN stays NaN
         """
-        values, rises = self.columns(reduced.dtype)
+        values, rises = self.columns(reduced.dtype, reduced.device)
         position = reduced.sub_(self.low) if self.low else reduced
         position.mul_(self.segments / (self.high - self.low)).clamp_(max=self.segments)
         # clamped as integers too: NaN converts to any integer
@@ -152,6 +158,7 @@ class FunctionTable:
 
 
 @lru_cache(maxsize=256)
+@on_host
 def function_table(name: str, segments: int, fraction_bits: int) -> FunctionTable:
     """The table of the function ``name``.
 

@@ -17,6 +17,7 @@ from ohmformer.specs import FunctionUnitSpec
 __all__ = ["ALIASES", "FunctionError", "canonical_name", "evaluate", "function_names", "max_error"]
 
 CHUNK = 1 << 15  # elements worked on at once, so that the temporaries stay in the cache
+CHUNK_OFF_HOST = 1 << 26  # the same on a GPU, where many elements at once are fast
 
 ALIASES = {
     "gelu_new": "gelu_tanh",
@@ -33,7 +34,7 @@ class FunctionError(UserError, ValueError):
 
 def _exp(x: Tensor, table: FunctionTable) -> Tensor:
     """2^k * 2^f of x / ln 2 = k + f; 0 below half a unit in the last place, at most 2^_TOP_POWER."""
-    powers = _powers_of_two(x.dtype)
+    powers = _powers_of_two(x.dtype, x.device)
     scaled = (x * math.log2(math.e)).clamp_(-(table.fraction_bits + 2), _TOP_POWER)
     whole = scaled.floor()
     mantissa = table.interpolate_(scaled.sub_(whole))
@@ -45,7 +46,7 @@ def _reciprocal(x: Tensor, table: FunctionTable) -> Tensor:
     """T(m) * 2^-e of |x| = m * 2^e, 1 <= m < 2, with the sign of x; 1/0 is infinite, 1/infinite 0."""
     mantissa, exponent = torch.frexp(x.abs())
     result = table.round_(table.interpolate_(mantissa * 2))
-    result = torch.ldexp(result, 1 - exponent)
+    result = _times_power(result, 1 - exponent)
     result = torch.where(x == 0, math.inf, torch.where(x.isinf(), 0.0, result))
     return torch.copysign(result, x)
 
@@ -55,7 +56,7 @@ def _rsqrt(x: Tensor, table: FunctionTable) -> Tensor:
     mantissa, exponent = torch.frexp(x)
     odd = exponent % 2  # the argument is m = mantissa * 4 for an even exponent, * 2 for an odd one
     result = table.round_(table.interpolate_(mantissa * (4 - 2 * odd)))
-    result = torch.ldexp(result, 1 - (exponent + odd) // 2)
+    result = _times_power(result, 1 - (exponent + odd) // 2)
     result = torch.where(x == 0, math.inf, torch.where(x.isinf(), 0.0, result))
     return torch.where(x < 0, math.nan, result)
 
@@ -90,12 +91,27 @@ _KERNELS: dict[str, Callable[[Tensor, FunctionTable], Tensor]] = {
 }
 
 _LOW_POWER, _TOP_POWER = -64, 100
+_WIDEST = 1024  # beyond it float64 overflows, but for reciprocals of a few subnormal arguments
 
 
 @cache
-def _powers_of_two(dtype: torch.dtype) -> Tensor:
+def _powers_of_two(dtype: torch.dtype, device: torch.device) -> Tensor:
     """2^_LOW_POWER ... 2^_TOP_POWER, exact."""
-    return torch.tensor([math.ldexp(1.0, power) for power in range(_LOW_POWER, _TOP_POWER + 1)], dtype=dtype)
+    powers = [math.ldexp(1.0, power) for power in range(_LOW_POWER, _TOP_POWER + 1)]
+    return torch.tensor(powers, dtype=dtype, device=device)
+
+
+@cache
+def _all_powers(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """2^-_WIDEST ... 2^_WIDEST, exact; 0 and infinity where ``dtype`` has none."""
+    powers = [math.ldexp(1.0, power) for power in range(-_WIDEST, _WIDEST)] + [math.inf]
+    return torch.tensor(powers, dtype=torch.float64, device=device).to(dtype)
+
+
+def _times_power(values: Tensor, power: Tensor) -> Tensor:
+    """values * 2^power, looked up: not every device's power function is exact."""
+    place = (power + _WIDEST).clamp_(0, 2 * _WIDEST)
+    return values * _all_powers(values.dtype, values.device).index_select(0, place)
 
 
 def function_names() -> tuple[str, ...]:
@@ -139,6 +155,7 @@ def evaluate(name: str, x: Tensor, unit: FunctionUnitSpec) -> Tensor:
     flat = x.detach().contiguous().view(-1)
     result = torch.empty_like(flat)
     wide = x.dtype if x.dtype == torch.float64 else torch.float32
-    for start in range(0, len(flat), CHUNK):
-        result[start : start + CHUNK] = kernel(flat[start : start + CHUNK].to(wide), table)
+    step = CHUNK if x.device.type == "cpu" else CHUNK_OFF_HOST
+    for start in range(0, len(flat), step):
+        result[start : start + step] = kernel(flat[start : start + step].to(wide), table)
     return result.view(x.shape)

@@ -3,6 +3,7 @@
 from ohmformer.numerals import secded
 from ohmformer.numerals.balanced import BalancedNumeral, digits_for_bits
 from ohmformer.numerals.checks import NumeralError
+from ohmformer.numerals.places import HOST, divide, on_host
 from ohmformer.numerals.quantise import (
     Quantised,
     dequantise,
@@ -25,6 +26,7 @@ from ohmformer.numerals.twos_complement import (
 )
 
 __all__ = [
+    "HOST",
     "BalancedNumeral",
     "NumeralError",
     "Polarity",
@@ -35,9 +37,11 @@ __all__ = [
     "check_bits",
     "dequantise",
     "digits_for_bits",
+    "divide",
     "from_bits",
     "from_symbols",
     "max_code",
+    "on_host",
     "quantise",
     "quantise_per_row",
     "quantise_per_tensor",

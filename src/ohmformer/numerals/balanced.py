@@ -14,6 +14,7 @@ from ohmformer.numerals.checks import (
     require_range,
     smallest_integer_dtype,
 )
+from ohmformer.numerals.places import on_host
 
 __all__ = ["BalancedNumeral", "digits_for_bits", "require_balanced_radix"]
 
@@ -116,6 +117,7 @@ def _split(values: Tensor, numeral: BalancedNumeral) -> Tensor:
 
 
 @cache
+@on_host
 def _table(numeral: BalancedNumeral) -> Tensor:
     """Digits of every value from -max_value to max_value, [value, digit]."""
     return _split(torch.arange(-numeral.max_value, numeral.max_value + 1), numeral)

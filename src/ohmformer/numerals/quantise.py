@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ohmformer.numerals.checks import NumeralError, smallest_integer_dtype
+from ohmformer.numerals.places import divide
 
 __all__ = [
     "Quantised",
@@ -73,7 +74,7 @@ def quantise(
     largest = torch.maximum(exact.amax(axes, keepdim=True), -exact.amin(axes, keepdim=True))
     if dims is None:
         largest = largest.reshape(())
-    normal = (largest / highest).clamp_min(torch.finfo(exact.dtype).tiny)
+    normal = divide(largest, highest).clamp_min(torch.finfo(exact.dtype).tiny)
     scale = torch.where(largest == 0, torch.ones_like(normal), normal)
     # No clamp: |x|/scale <= highest * (1 + 2**-23) rounds to highest, as 2**-23 * 32767 < 1/2.
     codes = torch.div(exact, scale).round_()
