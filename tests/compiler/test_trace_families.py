@@ -117,6 +117,40 @@ FAMILIES = {
         },
     ),
 }
+LATENT = {
+    **DECODER,
+    "num_key_value_heads": 4,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "n_group": 2,
+    "topk_group": 1,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "first_k_dense_replace": 1,
+}
+FAMILIES["deepseek-v3"] = Family("DeepseekV3ForCausalLM", "DeepseekV3Config", LATENT)
+FAMILIES["bart"] = Family(
+    "BartForConditionalGeneration",
+    "BartConfig",
+    {
+        "vocab_size": 61,
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 48,
+        "decoder_ffn_dim": 48,
+        "max_position_embeddings": 40,
+    },
+)
+FAMILIES["modernbert"] = Family(
+    "ModernBertModel", "ModernBertConfig", {**ENCODER, "pad_token_id": 0, "local_attention": 4}, ONLY
+)
 RUNS = [(name, phase) for name, family in FAMILIES.items() for phase in family.phases]
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype

@@ -92,6 +92,24 @@ def test_writing_through_a_view_makes_the_whole_unreadable_too() -> None:
         record(work, shape(2, 3))
 
 
+def test_copying_into_an_indexed_part_writes_the_whole() -> None:
+    """x[index].copy_(y) is x[index] = y, the second time as the first."""
+
+    def work(x: Tensor) -> Tensor:
+        made = x.new_empty(4, 3)
+        made[:2].copy_(x)
+        made[2:].copy_(x)
+        return made + 1
+
+    recording, _ = record(work, shape(2, 3))
+    writes = [call for call in calls(recording) if call[0] == "setitem"]
+    assert writes == [
+        ("setitem", (Ref(1), (slice(None, 2, None)), Ref(0)), (3,)),
+        ("setitem", (Ref(3), (slice(2, None, None)), Ref(0)), (5,)),
+    ]
+    assert calls(recording)[-1] == ("add", (Ref(5), 1), (6,))
+
+
 def test_a_view_of_the_written_tensor_reads_the_new_value() -> None:
     recording, _ = record(lambda x: (x * 2).add_(1)[0], shape(2, 3))
     assert calls(recording)[-1] == ("getitem", (Ref(2), 0), (3,))
@@ -198,6 +216,14 @@ def test_a_question_answered_once_is_asked_again() -> None:
         return [bool(torch.arange(n, device=x.device).sum() > 2) for n in (1, 2, 3, 4)]
 
     assert record(work, shape(1))[1] == [False, False, True, True]
+
+
+def test_shapes_that_depend_on_known_values_are_found_anew() -> None:
+    def work(x: Tensor) -> list[int]:
+        places = torch.arange(6, device=x.device)
+        return [(places > n).nonzero().shape[0] for n in (1, 2, 3)]
+
+    assert record(work, shape(1))[1] == [4, 3, 2]
 
 
 @pytest.mark.parametrize("ask", [bool, int, float, Tensor.tolist, torch.nonzero, lambda x: x[x > 0]])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,12 +17,13 @@ from torch import Tensor, nn
 from transformers import AutoModel, DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.initialization import no_init_weights
+from transformers.utils import logging as transformers_logging
 
 from ohmformer.compiler.graph import Phase
 from ohmformer.compiler.trace_recording import AtenWatch, Recording
 from ohmformer.errors import UserError
 
-__all__ = ["RunInputs", "longest_sequence", "run_inputs", "shape_model"]
+__all__ = ["RunInputs", "longest_sequence", "quiet", "run_inputs", "shape_model", "window_edges"]
 
 NameInput = Callable[[str, Tensor], Any]
 _META = torch.device("meta")
@@ -41,6 +44,19 @@ class RunInputs:
     arguments: dict[str, Any]
     named: list[tuple[str, Tensor]]
     tokens: int
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what transformers says below an error, and Python's warnings, off the user's terminal."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def shape_model(config_or_model: PreTrainedConfig | PreTrainedModel) -> PreTrainedModel:
@@ -68,7 +84,7 @@ def shape_model(config_or_model: PreTrainedConfig | PreTrainedModel) -> PreTrain
 def _built(config: PreTrainedConfig, kind: Any) -> PreTrainedModel:
     options = {"attn_implementation": "eager", "dtype": torch.float32}
     try:
-        with _META, no_init_weights():
+        with quiet(), _META, no_init_weights():
             if kind is not None:
                 model = kind._from_config(config, **options)
             else:

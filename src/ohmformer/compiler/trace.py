@@ -13,8 +13,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from ohmformer.compiler.experts import routing_assumptions
 from ohmformer.compiler.graph import PHASES, ModelGraph, Phase
-from ohmformer.compiler.inputs import run_inputs, shape_model
-from ohmformer.compiler.trace_recording import AtenWatch, Recording, raised_at
+from ohmformer.compiler.inputs import quiet, run_inputs, shape_model
+from ohmformer.compiler.trace_outcomes import raised_at
+from ohmformer.compiler.trace_recording import AtenWatch, Recording
 from ohmformer.errors import UserError
 
 __all__ = ["trace", "trace_built"]
@@ -54,9 +55,11 @@ def trace_built(
     def name_input(label: str, tensor: Tensor) -> None:
         recording.name_value(tensor, "input", label)
 
-    collecting = gc.isenabled()
-    gc.disable()  # thousands of small objects that all stay: looking through them again finds nothing
-    try:
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            # it looks for padding among the tokens, only to warn
+            part.warn_if_padding_and_no_attention_mask = _no_warning  # type: ignore[method-assign]
+    with quiet(), _uncollected():
         inputs = run_inputs(model, phase, batch, tokens, context, name_input)
         recording.name_values(inputs.named, "input")
         recording.name_values(model.named_parameters(), "parameter")
@@ -65,9 +68,6 @@ def trace_built(
             result = _run(model, inputs.arguments, recording)
         outputs = _outputs(result)
         found = tuple(recording.value_of(tensor) for _, tensor in outputs)
-    finally:
-        if collecting:
-            gc.enable()
     if phase != "encode" and not any(label.startswith("past_keys") for label, _ in outputs):
         raise UserError(f"{type(model).__name__} has no key-value cache: its only phase is encode.")
     seen = _picture_tokens(outputs) if "pixel_values" in inputs.arguments else inputs.tokens
@@ -98,6 +98,22 @@ def _run(model: PreTrainedModel, arguments: dict[str, Any], recording: Recording
             f"{type(model).__name__} cannot be run on shapes: {reason} "
             f"({recording.path[-1][0] or 'the model'}, {raised_at(error)})."
         ) from error
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage among thousands of small objects that all stay."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _no_warning(input_ids: Any, attention_mask: Any) -> None:
+    """Says nothing."""
 
 
 def _picture_tokens(outputs: list[tuple[str, Tensor]]) -> int:

@@ -7,10 +7,8 @@ its outcome is repeated from memory.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
@@ -24,70 +22,22 @@ from ohmformer.compiler.graph import AtenCall, GraphNode, GraphValue, Ref, Value
 from ohmformer.compiler.names import function_name
 from ohmformer.compiler.trace_known import known_outcome
 from ohmformer.compiler.trace_macs import aten_macs
+from ohmformer.compiler.trace_outcomes import (
+    Outcome,
+    Result,
+    Tracked,
+    container_of,
+    dtype_name,
+    foreign_file,
+    memory_of,
+)
 from ohmformer.errors import UserError
 
-__all__ = ["AtenWatch", "Recording", "raised_at"]
-
-_DTYPES: dict[torch.dtype, str] = {}
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """``float32`` of ``torch.float32``."""
-    name = _DTYPES.get(dtype)
-    if name is None:
-        name = _DTYPES[dtype] = str(dtype).removeprefix("torch.")
-    return name
-
+__all__ = ["AtenWatch", "Recording"]
 
 _ASKED: tuple[Any, ...] = (Tensor.shape, Tensor.dtype, Tensor.device, Tensor.ndim)
 # Functions that only ask; others that turn out to give no tensor and run no operation join them.
 _QUESTIONS = (Tensor.size, Tensor.dim, Tensor.numel, *(getter.__get__ for getter in _ASKED))
-
-
-class _Tracked:
-    """What is known of one tensor object of the run.
-
-    tensor:    kept, so that no other tensor gets its identity
-    reference: the value it holds now
-    look:      number of its (shape, stride, dtype, device)
-    memory:    number of the memory it shares with others; seen: how often that memory had been written
-               when this tensor's value was last right
-    """
-
-    __slots__ = ("look", "memory", "reference", "seen", "tensor")
-
-    def __init__(self, tensor: Tensor, reference: Ref, look: int, memory: int, seen: int) -> None:
-        self.tensor = tensor
-        self.reference = reference
-        self.look = look
-        self.memory = memory
-        self.seen = seen
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """One tensor a function gives: the one it got as tensor argument ``given``, or a new one.
-
-    shares: the tensor argument whose memory the new one is a view of, or -1
-    """
-
-    given: int
-    look: int
-    shares: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What a call comes to on shapes.
-
-    results: the tensors it gives; container: what holds them (None: the tensor itself)
-    written: the tensor argument it writes into, or -1
-    """
-
-    aten: tuple[AtenCall, ...]
-    results: tuple[_Result, ...]
-    container: Callable[[list[Tensor]], Any] | None
-    written: int
 
 
 class AtenWatch(TorchDispatchMode):
@@ -117,10 +67,10 @@ class Recording(TorchFunctionMode):
         self.overwritten: dict[int, int] = {}
         self.path: list[tuple[str, str]] = [("", "")]
         self.data: dict[int, Tensor] = {}
-        self._tracked: dict[int, _Tracked] = {}
+        self._tracked: dict[int, Tracked] = {}
         self._names: dict[Callable[..., Any], str] = {}
         self._questions: set[Callable[..., Any]] = {*_QUESTIONS}
-        self._outcomes: dict[Any, _Outcome] = {}
+        self._outcomes: dict[Any, Outcome] = {}
         self._looks: dict[Any, int] = {}
         self._look_values: list[tuple[Any, ...]] = []
         self._memories: list[int] = []
@@ -140,11 +90,11 @@ class Recording(TorchFunctionMode):
             self._look_values.append((key[0], dtype_name(tensor.dtype), key[1], tensor.dtype, tensor.device))
         return look
 
-    def _track(self, tensor: Tensor, look: int, memory: int, kind: ValueKind, name: str) -> _Tracked:
+    def _track(self, tensor: Tensor, look: int, memory: int, kind: ValueKind, name: str) -> Tracked:
         shape, dtype, stride, _, _ = self._look_values[look]
         number = len(self.values)
         self.values.append(GraphValue(number, shape, dtype, stride, kind, name))
-        tracked = self._tracked[id(tensor)] = _Tracked(
+        tracked = self._tracked[id(tensor)] = Tracked(
             tensor, Ref(number), look, memory, self._memories[memory]
         )
         return tracked
@@ -176,7 +126,7 @@ class Recording(TorchFunctionMode):
             tracked = self._tracked[id(tensor)]
         return self._fresh(tracked).reference.value
 
-    def _fresh(self, tracked: _Tracked) -> _Tracked:
+    def _fresh(self, tracked: Tracked) -> Tracked:
         if tracked.seen != self._memories[tracked.memory]:
             raise UserError(
                 f"A view of a tensor is read after its memory was written through another view, in "
@@ -194,7 +144,7 @@ class Recording(TorchFunctionMode):
             code = frame.f_code
             file = foreign.get(code)
             if file is None:
-                file = foreign[code] = _foreign_file(code.co_filename)
+                file = foreign[code] = foreign_file(code.co_filename)
             if file:
                 return f"{file}:{frame.f_lineno}"
             frame = frame.f_back  # type: ignore[assignment]
@@ -224,7 +174,7 @@ class Recording(TorchFunctionMode):
         if torch._C._functorch.maybe_current_level() is not None:
             return func(*args, **kwargs)  # inside vmap: the ATen operations beneath are the nodes
         key: list[Any] = [func]
-        given: list[_Tracked] = []
+        given: list[Tracked] = []
         plain_args = self._plain(args, key, given)
         plain_kwargs: tuple[tuple[str, Any], ...] = ()
         if kwargs:
@@ -236,7 +186,7 @@ class Recording(TorchFunctionMode):
             return self._execute(func, signature, args, kwargs, given, plain_args, plain_kwargs)
         return self._repeat(func, outcome, given, plain_args, plain_kwargs)
 
-    def _plain(self, value: Any, key: list[Any], given: list[_Tracked]) -> Any:
+    def _plain(self, value: Any, key: list[Any], given: list[Tracked]) -> Any:
         """``value`` as a node keeps it; what identifies it goes into ``key``, its tensors into ``given``."""
         kind = type(value)
         if kind is Tensor or kind is nn.Parameter or isinstance(value, Tensor):
@@ -279,28 +229,51 @@ class Recording(TorchFunctionMode):
         return repr(value)
 
     def _repeat(
-        self, func: Callable[..., Any], outcome: _Outcome, given: list[_Tracked], args: Any, kwargs: Any
+        self, func: Callable[..., Any], outcome: Outcome, given: list[Tracked], args: Any, kwargs: Any
     ) -> Any:
         """The known outcome again: new tensors of the same looks, no torch kernel."""
         tensors = []
-        outputs = []
         for result in outcome.results:
             if result.given >= 0:
                 tensors.append(given[result.given].tensor)
                 continue
             shape, _, stride, dtype, device = self._look_values[result.look]
             with torch._C._DisableTorchDispatch():
-                tensor = torch.empty_strided(shape, stride, dtype=dtype, device=device)
-            memory = given[result.shares].memory if result.shares >= 0 else self._new_memory()
-            outputs.append(self._track(tensor, result.look, memory, "activation", "").reference.value)
-            tensors.append(tensor)
-        if outcome.written >= 0:
-            self._overwrote(len(self.nodes), given[outcome.written], outputs)
-        if outputs:
-            self._add_node(func, args, kwargs, outputs, outcome.aten)
+                tensors.append(torch.empty_strided(shape, stride, dtype=dtype, device=device))
+        self._settle(func, args, kwargs, outcome, given, tensors)
         return tensors[0] if outcome.container is None else outcome.container(tensors)
 
-    def _overwrote(self, node: int, tracked: _Tracked, outputs: list[int]) -> None:
+    def _settle(
+        self,
+        func: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        outcome: Outcome,
+        given: list[Tracked],
+        tensors: list[Tensor],
+    ) -> None:
+        """The values that a call wrote, and its node; nothing where it gave back only what it got."""
+        outputs = []
+        for tensor, found in zip(tensors, outcome.results, strict=True):
+            if found.given >= 0:
+                continue
+            source = given[found.shares] if found.shares >= 0 else None
+            memory = self._new_memory() if source is None else source.memory
+            tracked = self._track(tensor, found.look, memory, "activation", "")
+            if source is not None and func is Tensor.__getitem__:
+                tracked.origin = (source, args[1])
+            outputs.append(tracked.reference.value)
+        if outcome.written >= 0:
+            target = given[outcome.written]
+            if func is Tensor.copy_ and target.origin is not None:
+                # x[index].copy_(y) is x[index] = y: what is written is x
+                target, index = target.origin
+                args, kwargs, func = (self._fresh(target).reference, index, args[1]), (), Tensor.__setitem__
+            self._overwrote(len(self.nodes), target, outputs)
+        if outputs:
+            self._add_node(func, args, kwargs, outputs, outcome.aten)
+
+    def _overwrote(self, node: int, tracked: Tracked, outputs: list[int]) -> None:
         """The tensor that ``node`` wrote into holds a new value; its other views hold none."""
         self.overwritten[node] = tracked.reference.value
         shape, dtype, stride, _, _ = self._look_values[tracked.look]
@@ -335,7 +308,7 @@ class Recording(TorchFunctionMode):
         signature: Any,
         args: Any,
         kwargs: Any,
-        given: list[_Tracked],
+        given: list[Tracked],
         plain_args: Any,
         plain_kwargs: Any,
     ) -> Any:
@@ -363,34 +336,27 @@ class Recording(TorchFunctionMode):
             return result
         if kwargs.get("out") is not None:
             raise UserError(f"The operation {function_name(func)} in {self.place()} is given out=.")
-        self._outcomes[signature] = outcome
-        outputs = []
-        for tensor, found in zip(made, outcome.results, strict=True):
-            if found.given < 0:
-                memory = given[found.shares].memory if found.shares >= 0 else self._new_memory()
-                outputs.append(self._track(tensor, found.look, memory, "activation", "").reference.value)
-        if outcome.written >= 0:
-            self._overwrote(len(self.nodes), given[outcome.written], outputs)
-        if outputs:
-            self._add_node(func, plain_args, plain_kwargs, outputs, outcome.aten)
+        if computed:
+            self._outcomes[signature] = outcome
+        self._settle(func, plain_args, plain_kwargs, outcome, given, made)
         return result
 
     def _outcome(
-        self, result: Any, aten: tuple[AtenCall, ...], mutated: list[Tensor], given: list[_Tracked]
-    ) -> tuple[_Outcome, list[Tensor]]:
+        self, result: Any, aten: tuple[AtenCall, ...], mutated: list[Tensor], given: list[Tracked]
+    ) -> tuple[Outcome, list[Tensor]]:
         """What a call came to, and the tensors it gave."""
         made: list[Tensor] = []
-        container = _container(result, made)
+        container = container_of(result, made)
         # the first argument wins where two are the same tensor
         same = {id(tracked.tensor): at for at, tracked in reversed([*enumerate(given)])}
-        shared = {_memory_of(tracked.tensor): at for at, tracked in reversed([*enumerate(given)])}
-        written = next((shared[_memory_of(t)] for t in mutated if _memory_of(t) in shared), -1)
+        shared = {memory_of(tracked.tensor): at for at, tracked in reversed([*enumerate(given)])}
+        written = next((shared[memory_of(t)] for t in mutated if memory_of(t) in shared), -1)
         results = []
         for tensor in made:
             at = same.get(id(tensor), -1)
-            share = shared.get(_memory_of(tensor), -1) if at < 0 else -1
-            results.append(_Result(at, self._look_of(tensor), share))
-        return _Outcome(aten, tuple(results), container, written), made
+            share = shared.get(memory_of(tensor), -1) if at < 0 else -1
+            results.append(Result(at, self._look_of(tensor), share))
+        return Outcome(aten, tuple(results), container, written), made
 
     # ATen --------------------------------------------------------------------------------------------
 
@@ -398,10 +364,10 @@ class Recording(TorchFunctionMode):
         """One ATen operation ran: of the function that is open, or a node of its own."""
         name, mutable = self._aten_names.get(func) or self._look_at(func)
         given: list[Tensor] = []
-        _container(args, given)
-        _container(list(kwargs.values()), given)
+        container_of(args, given)
+        container_of(list(kwargs.values()), given)
         made: list[Tensor] = []
-        _container(result, made)
+        container_of(result, made)
         shapes = tuple([tuple(tensor.shape) for tensor in given])
         try:
             macs = aten_macs(name, shapes, args, [tuple(tensor.shape) for tensor in made])
@@ -413,19 +379,11 @@ class Recording(TorchFunctionMode):
             self._aten.append(call)
             self._mutated.extend(written)
             return
-        tracked: list[_Tracked] = []
+        tracked: list[Tracked] = []
         plain = self._plain(args, [], tracked)
         words = tuple([(key, self._plain(value, [], tracked)) for key, value in kwargs.items()])
         outcome, made = self._outcome(result, (call,), written, tracked)
-        outputs = []
-        for tensor, found in zip(made, outcome.results, strict=True):
-            if found.given < 0:
-                memory = tracked[found.shares].memory if found.shares >= 0 else self._new_memory()
-                outputs.append(self._track(tensor, found.look, memory, "activation", "").reference.value)
-        if outcome.written >= 0:
-            self._overwrote(len(self.nodes), tracked[outcome.written], outputs)
-        if outputs:
-            self._add_node(func, plain, words, outputs, (call,))
+        self._settle(func, plain, words, outcome, tracked, made)
 
     def _look_at(self, func: Any) -> tuple[str, tuple[int, ...]]:
         """An operator's name, and which of its arguments it writes; found out once."""
@@ -437,54 +395,3 @@ class Recording(TorchFunctionMode):
         )
         found = self._aten_names[func] = (str(schema.name).split("::")[-1], writes)
         return found
-
-
-def _memory_of(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _container(value: Any, found: list[Tensor]) -> Callable[[list[Tensor]], Any] | None:
-    """Collect the tensors of ``value``; how to build the like of it from other tensors (None: a tensor)."""
-    if isinstance(value, Tensor):
-        found.append(value)
-        return None
-    if not isinstance(value, (tuple, list)):
-        return lambda tensors: value
-    start = len(found)
-    parts: list[tuple[int, int, Callable[[list[Tensor]], Any] | None]] = []
-    for item in value:
-        begin = len(found) - start
-        build = _container(item, found)
-        parts.append((begin, len(found) - start, build))
-    kind = type(value)
-
-    def build_all(tensors: list[Tensor]) -> Any:
-        items = [
-            tensors[begin] if build is None else build(tensors[begin:end]) for begin, end, build in parts
-        ]
-        named = hasattr(kind, "_fields")
-        return kind(*items) if named else kind(items)
-
-    return build_all
-
-
-_TORCH = os.path.dirname(torch.__file__) + os.sep
-_OURS = os.path.dirname(__file__) + os.sep
-
-
-def _foreign_file(path: str) -> str:
-    """The name of a file outside torch and this package, else empty."""
-    if path.startswith((_TORCH, _OURS, "<")):
-        return ""
-    return os.path.basename(path)
-
-
-def raised_at(error: Exception) -> str:
-    """File and line of the innermost frame outside torch and this package that ``error`` came through."""
-    found = ""
-    trail = error.__traceback__
-    while trail is not None:
-        file = _foreign_file(trail.tb_frame.f_code.co_filename)
-        found = f"{file}:{trail.tb_lineno}" if file else found
-        trail = trail.tb_next
-    return found
