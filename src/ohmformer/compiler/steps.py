@@ -30,14 +30,16 @@ def class_of(subop: SubOp) -> str:
         return "cache" if subop.kind == "cache" else "element-wise"
     if "softmax" in name:
         return "softmax"
-    if "norm" in name:
+    if "norm" in name or name == "dot with itself":
         return "norms"
+    if name == "scale of stored vectors":
+        return "attention products"
     if isinstance(subop, Product):
         if subop.resident == "weight":
             return "linear"
         return "attention products" if subop.resident == "activation" else "softmax"
     if isinstance(subop, DenseRead):
-        return "linear" if "bias" in name else "embedding"
+        return "embedding" if "embedding" in name else "linear" if "bias" in name else "element-wise"
     if subop.function in _ACTIVATIONS:
         return "activations"
     return "linear" if "bias" in name else "element-wise"
@@ -127,6 +129,7 @@ class StepGraph:
     segments: the order as runs of repeated blocks (a block that comes once is a run of one)
     times:    how often each kind comes
     stored:   weights in order of first use; what no product uses is in ``unplaced_words``
+    cache_words: keys and values that the cache holds after the run
     flowing:  whether data flow was known; if not, every step waits for the one before
     """
 
@@ -141,6 +144,7 @@ class StepGraph:
     times: tuple[int, ...]
     stored: tuple[Stored, ...]
     unplaced_words: int
+    cache_words: int
     flowing: bool
 
 
@@ -161,6 +165,9 @@ class _Open:
         self.own_read = False
 
     def step(self) -> Step:
+        if self.operation == "sum":  # of a softmax or of a norm: what follows tells
+            known = (kind for kind in self.function_classes if kind in ("softmax", "norms"))
+            self.product_class = next(known, self.product_class)
         return Step(
             operation=self.operation,
             product=self.product,
@@ -192,6 +199,7 @@ class _Builder:
         self.done: list[_Open] = []
         self.current: _Open | None = None
         self.stored: dict[object, Stored] = {}
+        self.cache_words = 0
 
     def run(self) -> None:
         for subop in self.program.subops:
@@ -239,20 +247,21 @@ class _Builder:
             words = subop.inner * subop.columns
             self.stored.setdefault(key, Stored(step=step.index, name=subop.module, words=words))
         if subop.inputs:
-            self._use(step, subop.inputs[0], STREAMED, subop.streamed_elements)
+            self._use(step, subop.inputs[0], STREAMED, subop.streamed_elements, step.product_class)
         if weight is not None and subop.resident == "activation":
-            self._use(step, weight, RESIDENT, subop.resident_elements)
+            self._use(step, weight, RESIDENT, subop.resident_elements, step.product_class)
         self._write(step, subop)
 
-    def _late(self, step: _Open, subop: FunctionCall | Move) -> None:
+    def _late(self, step: _Open, subop: FunctionCall) -> None:
         for value in subop.inputs:
-            self._use(step, value, LATE, self.values[value].elements if self.values else 0)
+            self._use(step, value, LATE, 0, class_of(subop))
         self._write(step, subop)
 
     def _read(self, subop: DenseRead) -> None:
         kind = class_of(subop)
-        if not subop.outputs:
+        if not subop.outputs or not self.flowing:
             self.waiting[kind] = self.waiting.get(kind, 0) + subop.words
+            return
         for value in subop.outputs[:1]:
             self.pending[value] = (kind, subop.words)
 
@@ -267,23 +276,29 @@ class _Builder:
                 step.copied += subop.elements
             else:
                 step.appended += subop.elements
+                if self.flowing:
+                    self.cache_words += sum(self.values[value].elements for value in subop.outputs)
             inputs = subop.inputs if subop.kind == "copy" else subop.inputs[1:]
             for value in inputs:
-                self._use(step, value, LATE, self.values[value].elements if self.values else 0)
+                elements = self.values[value].elements if self.flowing else 0
+                self._use(step, value, LATE, elements, class_of(subop))
             self._write(step, subop)
 
     def _root(self, value: int) -> int:
         return self.root.get(value, value)
 
-    def _use(self, step: _Open, value: int, role: int, elements: int) -> None:
+    def _use(self, step: _Open, value: int, role: int, elements: int, reader: str) -> None:
+        if not self.flowing:
+            return
         root = self._root(value)
         if root in self.pending:
             kind, words = self.pending.pop(root)
+            kind = reader if kind == "element-wise" else kind
             step.words[kind] = step.words.get(kind, 0) + words
             self.writer[root] = step.index
             if role != LATE:
                 step.own_read = True
-        if self.values and self.values[root].kind == "cache":
+        if self.values[root].kind == "cache":
             step.cache_operands += elements
             if root in self.writer:
                 step.waits[role].add(self.writer[root])
@@ -344,6 +359,7 @@ def _build(program: Program) -> StepGraph:
         times=tuple(counted),
         stored=stored,
         unplaced_words=max(program.stored_words - placed, 0),
+        cache_words=builder.cache_words,
         flowing=builder.flowing,
     )
 

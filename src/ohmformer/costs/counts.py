@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import NamedTuple
 
+from ohmformer.compiler.place import (
+    ProductShape,
+    TileNumbers,
+    dense_symbols,
+    product_shape,
+    shape_of,
+    tile_numbers,
+)
 from ohmformer.ir import FunctionCall, Product
-from ohmformer.specs import ChipSpec, DenseSpec
+from ohmformer.specs import ChipSpec
 
 __all__ = [
+    "CountNumbers",
     "Counts",
     "ProductShape",
+    "count_numbers",
+    "counts_of",
     "dense_symbols",
     "function_counts",
     "product_counts",
     "product_shape",
+    "product_tuple",
     "total",
+    "tuple_of",
 ]
 
 IN_ACCUMULATORS = ("add",)
@@ -68,99 +81,56 @@ class Counts:
 
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Counts))
+CountTuple = tuple[int, ...]
+NOTHING: CountTuple = (0,) * len(_NAMES)
 
 
-def total(counts: list[Counts]) -> Counts:
+def counts_of(numbers: CountTuple) -> Counts:
+    """``numbers``, in the order of the fields, as counts."""
+    return Counts(**dict(zip(_NAMES, numbers, strict=True)))
+
+
+def total(counts: Iterable[Counts]) -> Counts:
     """The sum of ``counts``."""
-    return Counts(**{name: sum(getattr(one, name) for one in counts) for name in _NAMES})
+    found = list(counts)
+    return Counts(**{name: sum(getattr(one, name) for one in found) for name in _NAMES})
 
 
-def dense_symbols(words: int, bits: int, dense: DenseSpec) -> int:
-    """Cells that hold ``words`` words: words x ceil(bits / bits of a cell)."""
-    return words * -(-bits // dense.cell.bits)
+class CountNumbers(NamedTuple):
+    """What of a chip decides how often each action is done.
 
-
-@dataclass(frozen=True, kw_only=True)
-class ProductShape:
-    """How a product lies on the tiles.
-
-    digits:                 cycles of one streamed value
-    operand_bits:           bits of a resident word as it is moved
-    lines_per_output:       bitlines of one resident column
-    conversions_per_output: conversions of one resident column, per digit and group: one per bitline, or
-                            one per pair where the resident operand is in balanced digits (the pair's
-                            currents are subtracted before the converter)
-    row_tiles:              tiles along the inner dimension, ceil(inner / elements of a tile)
-    column_blocks:          tiles along the columns, ceil(columns / outputs of a tile)
-    groups:                 groups of simultaneously active wordlines, over all row tiles
-    groups_of_tile:         groups of the fullest tile
-    blocks:                 resident blocks, row_tiles x column_blocks (x batch for activations)
-    rows_per_block:         rows streamed through a block (rows x batch for a weight)
-    rows_per_tile:          ceil(blocks x rows_per_block / tiles): the rows of one tile when all tiles share
-    copies, cluster_copies: blocks loaded into tiles, and into clusters, counting a block once for each
-                            tile (cluster) that holds a part of its rows
+    weight_cells, activation_cells, word_cells: dense cells of a weight, of a coded activation, of an
+                                                accumulator word
+    dense_home:  intermediates are kept in the dense crossbar
+    encoded:     a resident operand is encoded into digits, too
     """
 
-    digits: int
-    operand_bits: int
-    lines_per_output: int
-    conversions_per_output: int
-    row_tiles: int
-    column_blocks: int
-    groups: int
-    groups_of_tile: int
-    blocks: int
-    rows_per_block: int
-    rows_per_tile: int
-    copies: int
-    cluster_copies: int
+    tiles: TileNumbers
+    activation_bits: int
+    word_bits: int
+    resistors: int
+    digit_bits: int
+    weight_cells: int
+    activation_cells: int
+    word_cells: int
+    dense_home: bool
+    encoded: bool
 
 
-def _cuts(blocks: int, rows: int, share: int) -> int:
-    """Pieces of ``blocks`` runs of ``rows`` rows, laid end to end and cut every ``share`` rows.
-
-    Cuts at multiples of share or of rows: ceil(n/share) + blocks − ceil(n/lcm) pieces, n = blocks x rows.
-    """
-    n = blocks * rows
-    return -(-n // share) + blocks - -(-n // math.lcm(share, rows))
-
-
-def product_shape(product: Product, chip: ChipSpec, tiles_per_cluster: int) -> ProductShape:
-    """Lay ``product`` on the tiles of ``chip``.
-
-    The rows of all blocks, block after block, are dealt out evenly: each tile takes ``rows_per_tile``
-    consecutive ones. The ones of a sum (``constant``) need one bitline (or one pair), not a word.
-    """
-    tile, precision = chip.tile, chip.precision
-    bits = precision.weight_bits if product.resident == "weight" else precision.activation_bits
-    if product.resident == "constant":
-        conversions, lines, moved = 1, 1 if tile.resident_code == "bits" else 2, 0
-    else:
-        lines, moved = tile.bitlines_per_output(bits), bits
-        conversions = lines if tile.resident_code == "bits" else lines // 2
-    row_tiles = -(-product.inner // tile.elements)
-    last = product.inner - (row_tiles - 1) * tile.elements
-    groups_of_full = -(-tile.elements // tile.group_elements)
-    groups_of_last = -(-last // tile.group_elements)
-    column_blocks = -(-product.columns // (tile.bitlines // lines))
-    own = product.batch if product.resident == "activation" else 1
-    blocks = row_tiles * column_blocks * own
-    rows = product.rows * (product.batch // own)
-    share = -(-blocks * rows // chip.tile_count)
-    return ProductShape(
-        digits=tile.numeral.digits_for(precision.activation_bits),
-        operand_bits=moved,
-        lines_per_output=lines,
-        conversions_per_output=conversions,
-        row_tiles=row_tiles,
-        column_blocks=column_blocks,
-        groups=(row_tiles - 1) * groups_of_full + groups_of_last,
-        groups_of_tile=groups_of_full if row_tiles > 1 else groups_of_last,
-        blocks=blocks,
-        rows_per_block=rows,
-        rows_per_tile=share,
-        copies=_cuts(blocks, rows, share),
-        cluster_copies=_cuts(blocks, rows, share * tiles_per_cluster),
+def count_numbers(chip: ChipSpec, tiles_per_cluster: int) -> CountNumbers:
+    """The numbers of ``chip``."""
+    precision, cell, word = chip.precision, chip.dense.cell.bits, chip.buffer.word_bits
+    return CountNumbers(
+        tiles=tile_numbers(chip, tiles_per_cluster),
+        activation_bits=precision.activation_bits,
+        word_bits=word,
+        resistors=chip.tile.numeral.resistors_per_digit,
+        digit_bits=digit_bits(chip),
+        weight_cells=-(-precision.weight_bits // cell),
+        activation_cells=-(-precision.activation_bits // cell),
+        word_cells=-(-word // cell),
+        dense_home=chip.buffer.intermediates == "dense",
+        encoded=chip.tile.resident_code == "digits",
     )
 
 
@@ -169,48 +139,45 @@ def digit_bits(chip: ChipSpec) -> int:
     return 1 + chip.tile.numeral.max_digit.bit_length()
 
 
-@lru_cache(maxsize=4096)
-def _product_counts(product: Product, chip: ChipSpec, tiles_per_cluster: int) -> Counts:
-    shape = product_shape(product, chip, tiles_per_cluster)
-    tile, precision, dense = chip.tile, chip.precision, chip.dense
-    streamed = product.streamed_elements * shape.column_blocks  # values that arrive at tiles
-    partial = product.output_elements * shape.row_tiles  # partial sums that leave them
-    resident = product.resident_elements  # over the batch where it is an activation
-
-    def copied(amount: int, copies: int) -> int:
-        return -(-amount * copies // shape.blocks)
-
+def product_tuple(product: Product, shape: ProductShape, numbers: CountNumbers) -> CountTuple:
+    """The counts of one product that lies on the tiles as ``shape`` (see ``product_counts``)."""
+    batch, rows, columns = product.batch, product.rows, product.columns
+    output = batch * rows * columns
+    macs = output * product.inner
+    streamed_elements = batch * rows * product.inner
+    streamed = streamed_elements * shape.column_blocks  # values that arrive at tiles
+    partial = output * shape.row_tiles  # partial sums that leave them
+    held = product.resident
+    resident = product.inner * columns * (batch if held == "activation" else 1)
+    blocks, digits, word = shape.blocks, shape.digits, numbers.word_bits
     encodings = streamed
-    if tile.resident_code == "digits" and product.resident != "constant":
-        encodings += copied(resident, shape.copies)
-    operands = product.streamed_elements + (resident if product.resident == "activation" else 0)
-    symbols = dense_symbols(resident, precision.weight_bits, dense) if product.resident == "weight" else 0
+    if numbers.encoded and held != "constant":
+        encodings += -(-resident * shape.copies // blocks)
+    operands = streamed_elements + (resident if held == "activation" else 0)
+    symbols = resident * numbers.weight_cells if held == "weight" else 0
     written, buffered = 0, operands
-    if chip.buffer.intermediates == "dense":
+    if numbers.dense_home:
         buffered = 0
-        symbols += dense_symbols(operands, precision.activation_bits, dense)
-        if product.resident != "constant":
-            written = dense_symbols(product.output_elements, precision.activation_bits, dense)
-    return Counts(
-        macs=product.macs,
-        conversions=product.batch
-        * product.rows
-        * shape.digits
-        * shape.groups
-        * product.columns
-        * shape.conversions_per_output,
-        wordline_drives=streamed * shape.digits * tile.numeral.resistors_per_digit,
-        crosspoint_digits=product.macs * shape.digits * shape.lines_per_output,
-        encodings=encodings,
-        register_bits=2 * (streamed * shape.digits * digit_bits(chip) + partial * chip.buffer.word_bits),
-        latch_bits=copied(resident * shape.lines_per_output, shape.copies),
-        network_bits=streamed * precision.activation_bits
-        + partial * chip.buffer.word_bits
-        + copied(resident * shape.operand_bits, shape.cluster_copies),
-        additions=partial,
-        buffer_bits=buffered * precision.activation_bits + product.output_elements * chip.buffer.word_bits,
-        dense_symbols=symbols,
-        dense_writes=written,
+        symbols += operands * numbers.activation_cells
+        if held != "constant":
+            written = output * numbers.activation_cells
+    return (
+        macs,
+        batch * rows * digits * shape.groups * columns * shape.conversions_per_output,
+        streamed * digits * numbers.resistors,
+        macs * digits * shape.lines_per_output,
+        encodings,
+        2 * (streamed * digits * numbers.digit_bits + partial * word),
+        -(-resident * shape.lines_per_output * shape.copies // blocks),
+        streamed * numbers.activation_bits
+        + partial * word
+        + -(-resident * shape.operand_bits * shape.cluster_copies // blocks),
+        partial,
+        0,
+        0,
+        buffered * numbers.activation_bits + output * word,
+        symbols,
+        written,
     )
 
 
@@ -224,8 +191,8 @@ def product_counts(product: Product, chip: ChipSpec, tiles_per_cluster: int) -> 
     are read from there, and each result (but that of a sum with ones) is written there once, in activation
     bits.
     """
-    anonymous = dataclasses.replace(product, module="", operation="")
-    return _product_counts(anonymous, chip, tiles_per_cluster)
+    numbers = count_numbers(chip, tiles_per_cluster)
+    return counts_of(product_tuple(product, shape_of(product, numbers.tiles), numbers))
 
 
 def function_counts(call: FunctionCall, chip: ChipSpec) -> Counts:
@@ -234,12 +201,22 @@ def function_counts(call: FunctionCall, chip: ChipSpec) -> Counts:
     Every value is read from the buffer (two for add, max, multiply) and one written, in accumulator
     words. Additions are done in the accumulators, comparisons and all else in the function units.
     """
-    words = call.elements * (3 if call.function in TWO_OPERANDS else 2)
-    adds = call.elements if call.function in IN_ACCUMULATORS else 0
-    compares = call.elements if call.function in COMPARISONS else 0
+    words, adds, compares, values = function_words(call.function, call.elements)
     return Counts(
-        additions=adds,
-        comparisons=compares,
-        evaluations=call.elements - adds - compares,
-        buffer_bits=words * chip.buffer.word_bits,
+        additions=adds, comparisons=compares, evaluations=values, buffer_bits=words * chip.buffer.word_bits
     )
+
+
+def function_words(function: str, elements: int) -> tuple[int, int, int, int]:
+    """Of one call: words read and written, additions, comparisons, values of the function units."""
+    words = elements * (3 if function in TWO_OPERANDS else 2)
+    if function in IN_ACCUMULATORS:
+        return words, elements, 0, 0
+    if function in COMPARISONS:
+        return words, 0, elements, 0
+    return words, 0, 0, elements
+
+
+def tuple_of(counts: Counts) -> CountTuple:
+    """``counts`` as plain numbers, in the order of the fields."""
+    return tuple(getattr(counts, name) for name in _NAMES)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 from ohmformer.costs.component import Component, Level
 from ohmformer.costs.converter import converter, polarity_comparator
-from ohmformer.costs.counts import Counts
+from ohmformer.costs.counts import Counts, CountTuple, tuple_of
 from ohmformer.costs.inventory import PASSIVE, encoder_scale
 from ohmformer.costs.library import Library
 from ohmformer.costs.memory import SRAM_SOURCE, sram
@@ -13,7 +16,16 @@ from ohmformer.costs.report import Term
 from ohmformer.costs.timing import wordline_read_time_s
 from ohmformer.specs import ChipSpec, Source
 
-__all__ = ["crosspoint_energy_J", "dense_read_energy_J", "energy_terms", "leakage_term"]
+__all__ = [
+    "crosspoint_energy_J",
+    "dense_read_energy_J",
+    "energy_terms",
+    "energy_units",
+    "leakage_J",
+    "leakage_term",
+    "leakage_unit",
+    "priced",
+]
 
 
 def mean_digit(radix: int) -> float:
@@ -42,128 +54,78 @@ def dense_read_energy_J(chip: ChipSpec) -> float:
     return dense.read_voltage_V**2 * conductance * wordline_read_time_s(dense)
 
 
-def energy_terms(counts: Counts, chip: ChipSpec, library: Library, level: Level) -> tuple[Term, ...]:
-    """Dynamic energy of ``counts``; logic, converters and memory scaled to the chip's node."""
-    scale = node_factors(chip.node_nm).energy
-    tile, dense = chip.tile, chip.dense
+class _Row(NamedTuple):
+    """One line of the energy breakdown.
 
-    def term(
-        component: Component, count: int, formula: str, *paths: str, factor: float = 1.0, name: str = ""
-    ) -> Term:
-        return Term(
-            component=name or component.name,
-            quantity=component.action,
-            count=count,
-            unit_value=component.energy_J.at(level) * scale * factor,
-            formula=formula,
-            fields=("node_nm", *paths),
-            source=component.source,
-        )
+    component: name, or the field of the library that holds it
+    place:     of the count among those of ``Counts``
+    quantity, source: where the component itself does not say
+    """
 
-    def own(
-        name: str, quantity: str, count: int, unit_value: float, formula: str, text: str, *paths: str
-    ) -> Term:
-        return Term(
-            component=name,
-            quantity=quantity,
-            count=count,
-            unit_value=unit_value,
-            formula=formula,
-            fields=paths,
-            source=Source("derived", text),
-        )
+    component: str
+    place: int
+    formula: str
+    fields: tuple[str, ...]
+    quantity: str = ""
+    source: Source | None = None
 
-    conversions = "batch·rows · digits · groups · columns · conversions per output"
-    memory = sram(chip.buffer.capacity_bytes)
-    return (
-        term(
-            converter(tile.adc.bits, tile.adc.rate_Hz),
-            counts.conversions,
-            conversions,
-            "tile",
-            "precision",
-            name="tile converters",
-        ),
-        term(
-            polarity_comparator(tile.adc.bits, tile.adc.rate_Hz),
-            counts.conversions,
-            conversions,
-            "tile",
-            "precision",
-            name="polarity comparators",
-        ),
-        term(library.sample_and_hold, counts.conversions, conversions, "tile", "precision"),
-        term(library.shift_add, counts.conversions, conversions, "tile", "precision"),
-        term(
-            library.driver,
-            counts.wordline_drives,
-            "batch·rows · inner · column blocks · digits · resistors per digit",
-            "tile",
-            "precision",
-        ),
-        own(
-            "fixed resistors",
-            "digit on a switched element",
-            counts.crosspoint_digits,
-            crosspoint_energy_J(chip),
-            "macs · digits · bitlines per output; V²/R · (b²−1)/(4b) · ½ · settling time",
-            "Joule heat of the unit resistors; V is the read voltage, the only driver level described",
+
+(_MACS, CONVERSIONS, DRIVES, CROSSPOINTS, ENCODINGS, REGISTERS, LATCHES, NETWORK, ADDITIONS, EVALUATIONS,
+ COMPARISONS, BUFFER, SYMBOLS, WRITES) = range(14)  # fmt: skip
+_CONVERSIONS = "batch·rows · digits · groups · columns · conversions per output"
+_TILE = ("node_nm", "tile", "precision")
+_ROWS = (
+    _Row("tile converters", CONVERSIONS, _CONVERSIONS, _TILE),
+    _Row("polarity comparators", CONVERSIONS, _CONVERSIONS, _TILE),
+    _Row("sample_and_hold", CONVERSIONS, _CONVERSIONS, _TILE),
+    _Row("shift_add", CONVERSIONS, _CONVERSIONS, _TILE),
+    _Row("driver", DRIVES, "batch·rows · inner · column blocks · digits · resistors per digit", _TILE),
+    _Row(
+        "fixed resistors",
+        CROSSPOINTS,
+        "macs · digits · bitlines per output; V²/R · (b²−1)/(4b) · ½ · settling time",
+        (
             "dense.read_voltage_V",
             "tile.resistor.unit_resistance_ohm",
             "tile.numeral.radix",
             "tile.settling_time_s",
         ),
-        term(
-            library.encoder,
-            counts.encodings,
-            "batch·rows · inner · column blocks (+ resident digits)",
-            "tile",
-            "precision",
-            factor=encoder_scale(chip),
+        "digit on a switched element",
+        Source(
+            "derived",
+            "Joule heat of the unit resistors; V is the read voltage, the only driver level described",
         ),
-        term(
-            library.register,
-            counts.register_bits,
-            "2 · (digits in + accumulator words out)",
-            "tile",
-            "buffer.word_bits",
-        ),
-        term(library.latch, counts.latch_bits, "resident bits · copies / blocks", "tile", "tile_count"),
-        term(
-            library.network,
-            counts.network_bits,
-            "values in + partial sums out + resident words once per cluster",
-            "tile",
-            "precision",
-            "buffer.word_bits",
-        ),
-        term(
-            library.accumulator,
-            counts.additions,
-            "outputs · row tiles + add calls",
-            "buffer.word_bits",
-            factor=chip.buffer.word_bits / 32,
-        ),
-        term(
-            library.function_lane, counts.evaluations, "function values and multiplications", "function_unit"
-        ),
-        term(library.comparator, counts.comparisons, "max calls", "function_unit"),
-        Term(
-            component="SRAM buffer",
-            quantity="bit read or written",
-            count=counts.buffer_bits,
-            unit_value=memory.energy_per_bit_J.at(level) * scale,
-            formula="operands in activation bits; results, function inputs and outputs in accumulator words",
-            fields=("node_nm", "buffer", "precision.activation_bits"),
-            source=SRAM_SOURCE,
-        ),
-        own(
-            "dense cells",
-            "cell read",
-            counts.dense_symbols,
-            dense_read_energy_J(chip),
-            "words · ceil(bits / cell bits); V² · (g_min + g_max)/2 · time of a wordline read",
-            "Joule heat of the cells of a read wordline, levels equally frequent",
+    ),
+    _Row("encoder", ENCODINGS, "batch·rows · inner · column blocks (+ resident digits)", _TILE),
+    _Row(
+        "register",
+        REGISTERS,
+        "2 · (digits in + accumulator words out)",
+        ("node_nm", "tile", "buffer.word_bits"),
+    ),
+    _Row("latch", LATCHES, "resident bits · copies / blocks", ("node_nm", "tile", "tile_count")),
+    _Row(
+        "network",
+        NETWORK,
+        "values in + partial sums out + resident words once per cluster",
+        ("node_nm", "tile", "precision", "buffer.word_bits"),
+    ),
+    _Row("accumulator", ADDITIONS, "outputs · row tiles + add calls", ("node_nm", "buffer.word_bits")),
+    _Row("function_lane", EVALUATIONS, "function values and multiplications", ("node_nm", "function_unit")),
+    _Row("comparator", COMPARISONS, "max calls", ("node_nm", "function_unit")),
+    _Row(
+        "SRAM buffer",
+        BUFFER,
+        "operands in activation bits; results, function inputs and outputs in accumulator words",
+        ("node_nm", "buffer", "precision.activation_bits"),
+        "bit read or written",
+        SRAM_SOURCE,
+    ),
+    _Row(
+        "dense cells",
+        SYMBOLS,
+        "words · ceil(bits / cell bits); V² · (g_min + g_max)/2 · time of a wordline read",
+        (
             "dense.read_voltage_V",
             "dense.cell.g_min_S",
             "dense.cell.g_max_S",
@@ -171,35 +133,147 @@ def energy_terms(counts: Counts, chip: ChipSpec, library: Library, level: Level)
             "dense.bitlines_per_adc",
             "dense.adc_rate_Hz",
         ),
-        term(
-            converter(dense.adc_bits, dense.adc_rate_Hz),
-            counts.dense_symbols,
-            "one conversion per cell read",
-            "dense.adc_bits",
-            "dense.cell.bits",
-            name="dense converters",
-        ),
-        own(
-            "dense writes",
-            "cell written",
-            counts.dense_writes,
-            dense.cell.write_energy_J,
-            "results kept in the dense crossbar · ceil(activation bits / cell bits)",
-            "write energy of the chip description",
-            "buffer.intermediates",
-            "dense.cell.write_energy_J",
-        ),
+        "cell read",
+        Source("derived", "Joule heat of the cells of a read wordline, levels equally frequent"),
+    ),
+    _Row(
+        "dense converters",
+        SYMBOLS,
+        "one conversion per cell read",
+        ("node_nm", "dense.adc_bits", "dense.cell.bits"),
+    ),
+    _Row(
+        "dense writes",
+        WRITES,
+        "numbers kept in the dense crossbar · ceil(bits / cell bits)",
+        ("buffer.intermediates", "buffer.kv_cache", "buffer.capacity_bytes", "dense.cell.write_energy_J"),
+        "cell written",
+        Source("derived", "write energy of the chip description"),
+    ),
+)
+_FROM_LIBRARY = (
+    "sample_and_hold",
+    "shift_add",
+    "driver",
+    "encoder",
+    "register",
+    "latch",
+    "network",
+    "accumulator",
+    "function_lane",
+    "comparator",
+)
+
+_polarity = lru_cache(maxsize=512)(polarity_comparator)
+_BASES: dict[tuple[int, Level], tuple[Library, tuple[float, ...]]] = {}
+
+
+def _bases(library: Library, level: Level) -> tuple[float, ...]:
+    """Energies of the library's components at 32 nm, in the order of ``_FROM_LIBRARY``; kept by identity."""
+    key = (id(library), level)
+    kept = _BASES.get(key)
+    if kept is None or kept[0] is not library:
+        if len(_BASES) > 64:
+            _BASES.clear()
+        kept = _BASES[key] = (
+            library,
+            tuple(getattr(library, name).energy_J.at(level) for name in _FROM_LIBRARY),
+        )
+    return kept[1]
+
+
+def energy_units(chip: ChipSpec, library: Library, level: Level) -> tuple[float, ...]:
+    """Energy of one action, line by line of the breakdown; logic, converters, memory at the chip's node."""
+    scale = node_factors(chip.node_nm).energy_range.at(level)
+    tile, dense = chip.tile, chip.dense
+    (sample, shift_add, driver, encoder, register, latch, network, accumulator, lane, comparator) = _bases(
+        library, level
     )
+    adc = tile.adc
+    return (
+        converter(adc.bits, adc.rate_Hz).energy_J.at(level) * scale,
+        _polarity(adc.bits, adc.rate_Hz).energy_J.at(level) * scale,
+        sample * scale,
+        shift_add * scale,
+        driver * scale,
+        crosspoint_energy_J(chip),
+        encoder * scale * encoder_scale(chip),
+        register * scale,
+        latch * scale,
+        network * scale,
+        accumulator * scale * (chip.buffer.word_bits / 32),
+        lane * scale,
+        comparator * scale,
+        sram(chip.buffer.capacity_bytes).energy_per_bit_J.at(level) * scale,
+        dense_read_energy_J(chip),
+        converter(dense.adc_bits, dense.adc_rate_Hz).energy_J.at(level) * scale,
+        dense.cell.write_energy_J,
+    )
+
+
+_PLACES = tuple(row.place for row in _ROWS)
+
+
+def priced(counts: CountTuple, units: tuple[float, ...]) -> list[float]:
+    """The energy of ``counts``, line by line."""
+    return [counts[place] * unit for place, unit in zip(_PLACES, units, strict=True)]
+
+
+def _component(row: _Row, chip: ChipSpec, library: Library) -> Component | None:
+    adc, dense = chip.tile.adc, chip.dense
+    if row.component == "tile converters":
+        return converter(adc.bits, adc.rate_Hz)
+    if row.component == "polarity comparators":
+        return _polarity(adc.bits, adc.rate_Hz)
+    if row.component == "dense converters":
+        return converter(dense.adc_bits, dense.adc_rate_Hz)
+    found: Component | None = getattr(library, row.component, None)
+    return found
+
+
+def energy_terms(
+    counts: Counts | CountTuple, chip: ChipSpec, library: Library, level: Level
+) -> tuple[Term, ...]:
+    """Dynamic energy of ``counts``; logic, converters and memory scaled to the chip's node."""
+    numbers = tuple_of(counts) if isinstance(counts, Counts) else counts
+    terms = []
+    for row, unit in zip(_ROWS, energy_units(chip, library, level), strict=True):
+        component = _component(row, chip, library)
+        source = row.source if component is None else component.source
+        assert source is not None
+        own = row.component if component is None or " " in row.component else component.name
+        terms.append(
+            Term(
+                component=own,
+                quantity=row.quantity or (component.action if component is not None else ""),
+                count=numbers[row.place],
+                unit_value=unit,
+                formula=row.formula,
+                fields=row.fields,
+                source=source,
+            )
+        )
+    return tuple(terms)
+
+
+def leakage_unit(area: tuple[Term, ...], library: Library, level: Level) -> float:
+    """Leakage power of all CMOS area: W/m² · (area − resistors − memristors)."""
+    cmos = sum(term.total for term in area if term.component not in PASSIVE)
+    return library.leakage_W_per_m2.at(level) * cmos
+
+
+def leakage_J(cmos_m2: float, latency_s: float, library: Library, level: Level) -> float:
+    """Leakage of ``cmos_m2`` over ``latency_s``."""
+    return latency_s * (library.leakage_W_per_m2.at(level) * cmos_m2)
 
 
 def leakage_term(area: tuple[Term, ...], latency_s: float, library: Library, level: Level) -> Term:
     """Leakage of all CMOS area over the whole run: W/m² · (area − resistors − memristors) · time."""
-    cmos = sum(term.total for term in area if term.component not in PASSIVE)
     return Term(
         component="leakage",
         quantity="second",
         count=latency_s,
-        unit_value=library.leakage_W_per_m2.at(level) * cmos,
+        unit_value=leakage_unit(area, library, level),
         formula="W/m² · area of everything but resistors and memristor cells · latency",
         fields=("tile_count", "function_unit_count", "buffer.capacity_bytes"),
         source=library.leakage_source,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
+from ohmformer.compiler.buffers import BufferPlan
 from ohmformer.costs.component import Level, require_level
-from ohmformer.costs.counts import Counts, dense_symbols, total
-from ohmformer.costs.energy import energy_terms, leakage_term
+from ohmformer.costs.counts import counts_of
+from ohmformer.costs.energy import energy_terms, energy_units, leakage_term
 from ohmformer.costs.inventory import area_terms
+from ohmformer.costs.kinds import kind_costs
 from ohmformer.costs.library import LIBRARY, Library
 from ohmformer.costs.nodes import node_factors
-from ohmformer.costs.report import CostReport, StepCost, Term, sum_of
-from ohmformer.costs.timing import Step, StepTime, step_counts, step_time, steps
-from ohmformer.errors import UserError
+from ohmformer.costs.report import BufferUse, CostReport, StepCost, Term
+from ohmformer.costs.running import Run, banks_needed, run_of
+from ohmformer.costs.timing import RESOURCES, time_of
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec, Source
 
@@ -23,44 +23,12 @@ LIFETIME_NOTE = (
 )
 NOT_WORN = "nothing is written to dense cells while the model runs: weights are written once"
 
-TIME_SOURCE = Source("ours", "the longest of what runs side by side; steps one after the other")
-
-
-def banks_needed(program: Program, chip: ChipSpec) -> int:
-    """Dense banks that the stored words fill (and, if kept there, one run's intermediates)."""
-    return -(-_cells_used(program, chip) // chip.dense.cells)
-
-
-def _cells_used(program: Program, chip: ChipSpec) -> int:
-    cells = dense_symbols(program.stored_words, chip.precision.weight_bits, chip.dense)
-    if chip.buffer.intermediates == "dense":
-        largest = max((product.output_elements for product in program.products()), default=0)
-        cells += dense_symbols(2 * largest, chip.precision.activation_bits, chip.dense)
-    return cells
+TIME_SOURCE = Source("ours", "the schedule of docs/cost-model.md: resources side by side, layer after layer")
 
 
 def lifetime_s(cells: int, written: int, endurance: float, latency: float) -> float | None:
     """Seconds until every cell has been written ``endurance`` times; None if nothing is written."""
     return None if written == 0 else endurance * cells / written * latency
-
-
-def _latency_terms(timed: list[tuple[Step, int, StepTime]]) -> tuple[Term, ...]:
-    terms = []
-    for step, times, time in timed:
-        for resource, seconds in time.parts:
-            if seconds:
-                terms.append(
-                    Term(
-                        component=resource,
-                        quantity=f"step: {step.operation}",
-                        count=times,
-                        unit_value=seconds,
-                        formula="number of equal steps x time by which this resource bounds one",
-                        fields=_TIME_FIELDS[resource],
-                        source=TIME_SOURCE,
-                    )
-                )
-    return tuple(terms)
 
 
 _TIME_FIELDS = {
@@ -79,70 +47,162 @@ _TIME_FIELDS = {
 }
 
 
-def _utilisation(
-    counts: Counts, timed: list[tuple[Step, int, StepTime]], chip: ChipSpec, latency: float
-) -> dict[str, float]:
+def _latency_terms(run: Run) -> tuple[Term, ...]:
+    terms = []
+    for kind, times, step, advance in zip(
+        run.kinds, run.times, run.steps, run.schedule.advance_s, strict=True
+    ):
+        if advance:
+            resource = RESOURCES[max(range(len(RESOURCES)), key=step.busy.__getitem__)]
+            terms.append(
+                Term(
+                    component=resource,
+                    quantity=f"step: {run.graph.kinds[kind].operation}, {times} times",
+                    count=1,
+                    unit_value=advance,
+                    formula="time by which these steps move the end of the run on; the resource that is "
+                    "busy longest in them",
+                    fields=_TIME_FIELDS[resource],
+                    source=TIME_SOURCE,
+                )
+            )
+    return tuple(terms)
+
+
+def busy_seconds(run: Run) -> dict[str, float]:
+    """Seconds that each resource works in a run."""
+    return {
+        resource: sum(times * step.busy[place] for times, step in zip(run.times, run.steps, strict=True))
+        for place, resource in enumerate(RESOURCES)
+    }
+
+
+def _utilisation(run: Run, chip: ChipSpec, latency: float) -> dict[str, float]:
     converters = chip.tile_count * -(-chip.tile.bitlines // chip.tile.adc.bitlines_per_adc)
-    shares = {"converters": counts.conversions / (converters * chip.tile.adc.rate_Hz * latency)}
-    busy: Counter[str] = Counter()
-    for _, times, time in timed:
-        for resource, seconds in time.busy_s.items():
-            busy[resource] += times * seconds  # type: ignore[assignment]
-    return shares | {resource: seconds / latency for resource, seconds in busy.items()}
+    shares = {"converters": run.counts[1] / (converters * chip.tile.adc.rate_Hz * latency)}
+    return shares | {resource: seconds / latency for resource, seconds in busy_seconds(run).items()}
 
 
-def _notes(program: Program, chip: ChipSpec, needed: int) -> tuple[str, ...]:
+def _notes(program: Program, chip: ChipSpec, run: Run) -> tuple[str, ...]:
     notes = [
-        "Steps run one after the other; loads are double-buffered, weights prefetched, functions pipelined "
-        "behind the rows of their product.",
+        "Resources work side by side: weights are read and loaded ahead, functions follow the rows of their "
+        "product, independent steps overlap; a step waits until what it reads is written completely.",
     ]
-    if needed > chip.dense_bank_count:
+    if run.banks_needed > chip.dense_bank_count:
         notes.append(
-            f"The model needs {needed} dense banks; the chip gets them, but still reads only "
+            f"The model needs {run.banks_needed} dense banks; the chip gets them, but still reads only "
             f"{chip.dense_bank_count} at the same time."
         )
     if not chip.tile.lossless:
         notes.append(
             "The tile converters of this chip lose information: the cost says nothing about accuracy."
         )
-    largest = max((product.output_elements for product in program.products()), default=0)
-    if largest * chip.buffer.word_bits > 8 * chip.buffer.capacity_bytes:
+    if run.plan is None:
+        largest = max((product.output_elements for product in program.products()), default=0)
         notes.append(
-            f"The largest intermediate ({largest * chip.buffer.word_bits / 8e6:.1f} MB in accumulator words) "
-            "exceeds the SRAM buffer; it is assumed to be consumed in parts, at no extra cost."
+            "The program does not tell its data flow: every step waits for the one before it, and where "
+            "intermediates are kept is not planned."
         )
+        if largest * chip.buffer.word_bits > 8 * chip.buffer.capacity_bytes:
+            notes.append(
+                f"The largest intermediate ({largest * chip.buffer.word_bits / 8e6:.1f} MB in accumulator "
+                "words) exceeds the SRAM buffer; it is assumed to be consumed in parts, at no extra cost."
+            )
+    else:
+        notes += _buffer_notes(run.plan, chip)
+    notes += list(program.assumptions)
     return tuple(notes)
+
+
+def _buffer_notes(plan: BufferPlan, chip: ChipSpec) -> list[str]:
+    notes = []
+    if plan.written:
+        notes.append(
+            f"Up to {plan.peak_bits / 8e6:.1f} MB are alive at once and the SRAM buffer holds "
+            f"{chip.buffer.capacity_bytes / 1e6:.1f} MB: {plan.written:,} numbers a run go through dense "
+            "cells."
+        )
+    if plan.cache_bits and plan.cache_home == "dense" and chip.buffer.kv_cache == "sram":
+        notes.append(
+            f"Keys and values ({plan.cache_bits / 8e6:.1f} MB) do not fit the SRAM buffer beside the rest: "
+            "they are kept in dense cells."
+        )
+    return notes
+
+
+def _buffer_use(run: Run, chip: ChipSpec) -> BufferUse | None:
+    plan = run.plan
+    if plan is None:
+        return None
+    return BufferUse(
+        capacity_bytes=chip.buffer.capacity_bytes,
+        peak_bytes=plan.peak_bits / 8,
+        buffer_bytes=plan.buffer_bits / 8,
+        cache_bytes=plan.cache_bits / 8,
+        cache_home=plan.cache_home,
+        spilled_numbers=plan.written,
+        read_back_numbers=plan.read_back,
+    )
+
+
+def _steps(run: Run) -> tuple[StepCost, ...]:
+    found = []
+    for kind, times, numbers in zip(run.kinds, run.times, run.steps, strict=True):
+        step = run.graph.kinds[kind]
+        time, product = time_of(numbers), step.product
+        found.append(
+            StepCost(
+                operation=step.operation,
+                resident=product.resident if product else None,
+                shape=(product.batch, product.rows, product.inner, product.columns) if product else None,
+                functions=step.functions,
+                times=times,
+                time_s=time.time_s,
+                bound_by=time.bound_by,
+                busy_s={str(resource): seconds for resource, seconds in time.busy_s.items()},
+            )
+        )
+    return tuple(found)
+
+
+def _written_if_dense(run: Run) -> int:
+    """Dense cells written in a run if every result of a product were kept there, and the cache."""
+    numbers = 0
+    for kind, times in zip(run.kinds, run.times, strict=True):
+        step = run.graph.kinds[kind]
+        numbers += times * step.appended
+        if step.product is not None and step.product.resident != "constant":
+            numbers += times * step.product.output_elements
+    return numbers * run.rates.counts.activation_cells
 
 
 def estimate(
     program: Program, chip: ChipSpec, *, level: Level = "typical", library: Library = LIBRARY
 ) -> CostReport:
-    """Count the actions of ``program`` on ``chip`` and price them.
+    """Count the actions of ``program`` on ``chip``, schedule them, and price them.
 
-    latency = Σ steps · (longest resource of the step)
+    latency = end of the schedule
     energy  = Σ counts · unit energy + leakage · latency
     area    = Σ blocks · unit area
-    Error:  the unit values' intervals (``level`` low, typical, high); no queueing in the network, no
-            imbalance between clusters, no time to start a step.
+    Error:  the unit values' intervals (``level`` low, typical, high); latency has none: rates and settling
+            times are design values of the chip. No queueing in the network, no imbalance between clusters,
+            no time to start a step.
     """
     require_level(level)
     node_factors(chip.node_nm)
-    found = steps(program.subops)
-    if not found:
-        raise UserError(f"The program {program.name!r} has no sub-operation: there is nothing to cost.")
-    counts = total([step_counts(step, chip, library) * times for step, times in found.items()])
-    timed = [(step, times, step_time(step, chip, library)) for step, times in found.items()]
-    latency = _latency_terms(timed)
-    latency_s = sum_of(latency)
-    needed = banks_needed(program, chip)
-    banks = max(needed, chip.dense_bank_count)
-    area = area_terms(chip, banks, library, level)
+    run = run_of(program, chip, library)
+    latency = _latency_terms(run)
+    latency_s = run.schedule.makespan_s
+    area = area_terms(chip, run.banks, library, level)
     energy = (
-        *energy_terms(counts, chip, library, level),
+        *energy_terms(run.counts, chip, library, level),
         leakage_term(area, latency_s, library, level),
     )
-    cells = banks * chip.dense.cells
-    life = lifetime_s(cells, counts.dense_writes, chip.dense.cell.endurance_writes, latency_s)
+    cells = run.banks * chip.dense.cells
+    endurance = chip.dense.cell.endurance_writes
+    counts = counts_of(run.counts)
+    life = lifetime_s(cells, counts.dense_writes, endurance, latency_s)
+    dense_home = chip.buffer.intermediates == "dense"
     return CostReport(
         program=program.name,
         chip=chip.name,
@@ -152,28 +212,21 @@ def estimate(
         area=area,
         energy=energy,
         latency=latency,
-        steps=tuple(
-            StepCost(
-                operation=step.operation,
-                resident=step.product.resident if step.product else None,
-                shape=(step.product.batch, step.product.rows, step.product.inner, step.product.columns)
-                if step.product
-                else None,
-                functions=step.functions,
-                times=times,
-                time_s=time.time_s,
-                bound_by=time.bound_by,
-                busy_s={str(resource): seconds for resource, seconds in time.busy_s.items()},
-            )
-            for step, times, time in timed
-        ),
+        steps=_steps(run),
         counts=counts,
-        utilisation=_utilisation(counts, timed, chip, latency_s),
-        banks=banks,
-        banks_needed=needed,
-        dense_cells_used=_cells_used(program, chip),
+        utilisation=_utilisation(run, chip, latency_s),
+        banks=run.banks,
+        banks_needed=run.banks_needed,
+        dense_cells_used=run.cells,
         dense_cells=cells,
         lifetime_s=life,
         lifetime_note=NOT_WORN if life is None else LIFETIME_NOTE,
-        notes=_notes(program, chip, needed),
+        notes=_notes(program, chip, run),
+        latency_sequential_s=run.sequential_s,
+        latency_bound_s=max(busy_seconds(run).values()),
+        kinds=kind_costs(run, energy_units(chip, library, level)),
+        buffer=_buffer_use(run, chip),
+        lifetime_dense_s=life
+        if dense_home
+        else lifetime_s(cells, _written_if_dense(run), endurance, latency_s),
     )

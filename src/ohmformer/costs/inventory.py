@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 from ohmformer.costs.component import Component, Level
 from ohmformer.costs.converter import converter, polarity_comparator
 from ohmformer.costs.counts import digit_bits
@@ -9,10 +12,10 @@ from ohmformer.costs.library import Library
 from ohmformer.costs.memory import SRAM_SOURCE, sram
 from ohmformer.costs.nodes import node_factors
 from ohmformer.costs.report import Term
-from ohmformer.specs import ChipSpec
+from ohmformer.specs import ChipSpec, Source
 from ohmformer.units import NANO
 
-__all__ = ["FUNCTION_TABLES", "PASSIVE", "area_terms", "encoder_scale"]
+__all__ = ["FUNCTION_TABLES", "PASSIVE", "area_pairs", "area_terms", "cmos_m2", "encoder_scale"]
 
 # exp, reciprocal, rsqrt, gelu, gelu_tanh, silu, tanh, sigmoid; relu and max need none
 FUNCTION_TABLES = 8
@@ -26,149 +29,187 @@ def encoder_scale(chip: ChipSpec) -> float:
     return chip.tile.numeral.digits_for(bits) * bits / ENCODER_DIGIT_BITS
 
 
-def area_terms(chip: ChipSpec, banks: int, library: Library, level: Level) -> tuple[Term, ...]:
-    """Area of ``chip`` with ``banks`` dense banks; digital and analog blocks scaled to its node."""
-    scale = node_factors(chip.node_nm).area
-    tile, dense, precision = chip.tile, chip.dense, chip.precision
-    squared_F = (chip.node_nm * NANO) ** 2
-    tiles = chip.tile_count
-    converters = tiles * -(-tile.bitlines // tile.adc.bitlines_per_adc)
-    outputs = tile.outputs(precision.weight_bits)
-    digits = tile.numeral.digits_for(precision.activation_bits)
-    row_bits = tile.elements * digits * digit_bits(chip)
-    lanes = chip.function_unit_count * chip.function_unit.lanes
-    table_bits = FUNCTION_TABLES * (chip.function_unit.segments + 1) * chip.function_unit.fraction_bits
-    cells = banks * dense.cells
-    cell_area = dense.cell.area_F2 * squared_F
-    memory = sram(chip.buffer.capacity_bytes)
+class _Row(NamedTuple):
+    """One line of the area breakdown; ``component``: its name, or the field of the library that holds it."""
 
-    def term(
-        component: Component, count: float, formula: str, *paths: str, factor: float = 1.0, name: str = ""
-    ) -> Term:
-        return Term(
-            component=name or component.name,
-            quantity=component.unit,
-            count=count,
-            unit_value=component.area_m2.at(level) * scale * factor,
-            formula=formula,
-            fields=("node_nm", *paths),
-            source=component.source,
-        )
+    component: str
+    formula: str
+    fields: tuple[str, ...]
+    quantity: str = ""
 
-    per_tile, adc = "tile_count", "tile.adc"
-    return (
-        term(
-            converter(tile.adc.bits, tile.adc.rate_Hz),
-            converters,
-            "tiles x ceil(bitlines / bitlines per converter)",
-            per_tile,
-            f"{adc}.bits",
-            f"{adc}.rate_Hz",
-            f"{adc}.bitlines_per_adc",
-            "tile.bitlines",
-            name="tile converters",
-        ),
-        term(
-            polarity_comparator(tile.adc.bits, tile.adc.rate_Hz),
-            converters,
-            "one per tile converter",
-            per_tile,
-            f"{adc}.bits",
-            name="polarity comparators",
-        ),
-        term(library.sample_and_hold, tiles * tile.bitlines, "tiles x bitlines", per_tile, "tile.bitlines"),
-        term(library.driver, tiles * tile.wordlines, "tiles x wordlines", per_tile, "tile.wordlines"),
-        Term(
-            component="fixed resistors",
-            quantity="crosspoint",
-            count=tiles * tile.wordlines * tile.bitlines,
-            unit_value=library.crosspoint_area_F2.at(level) * squared_F,
-            formula="tiles x wordlines x bitlines, each resistor with its switch in F²",
-            fields=("node_nm", per_tile, "tile.wordlines", "tile.bitlines"),
-            source=library.crosspoint_source,
-        ),
-        term(
-            library.latch,
-            2 * tiles * tile.elements * tile.bitlines,
-            "2 (double-buffered) x tiles x elements x bitlines; one latch for all resistors of an element",
-            per_tile,
-            "tile.wordlines",
-            "tile.bitlines",
-            "tile.numeral",
-        ),
-        term(library.shift_add, converters, "one per tile converter", per_tile, f"{adc}.bitlines_per_adc"),
-        term(
-            library.accumulator,
-            tiles,
-            "one adder of word_bits per tile",
-            per_tile,
-            "buffer.word_bits",
-            factor=chip.buffer.word_bits / 32,
-        ),
-        term(
-            library.encoder,
-            tiles,
-            "one per tile, in proportion to digits x bits",
-            per_tile,
-            "tile.numeral",
-            "precision.activation_bits",
-            factor=encoder_scale(chip),
-        ),
-        term(
-            library.register,
-            tiles * (2 * row_bits + outputs * chip.buffer.word_bits),
-            "tiles x (2 rows of digits + the outputs in accumulator words)",
-            per_tile,
-            "tile.numeral",
-            "precision",
-            "buffer.word_bits",
-        ),
-        term(library.network, tiles, "share of bus and router per tile", per_tile),
-        term(library.function_lane, lanes, "units x lanes", "function_unit_count", "function_unit.lanes"),
-        term(
-            library.table_bit,
-            lanes * table_bits,
-            "lanes x 8 functions x (segments + 1) x fraction bits",
+
+_ADC = ("tile.adc.bits", "tile.adc.rate_Hz", "tile.adc.bitlines_per_adc", "tile.bitlines")
+_CELLS = ("node_nm", "dense_bank_count", "dense.wordlines", "dense.bitlines", "dense.cell.area_F2")
+_ROWS = (
+    _Row(
+        "tile converters",
+        "tiles x ceil(bitlines / bitlines per converter)",
+        ("node_nm", "tile_count", *_ADC),
+    ),
+    _Row("polarity comparators", "one per tile converter", ("node_nm", "tile_count", *_ADC)),
+    _Row("sample_and_hold", "tiles x bitlines", ("node_nm", "tile_count", "tile.bitlines")),
+    _Row("driver", "tiles x wordlines", ("node_nm", "tile_count", "tile.wordlines")),
+    _Row(
+        "fixed resistors",
+        "tiles x wordlines x bitlines, each resistor with its switch in F²",
+        ("node_nm", "tile_count", "tile.wordlines", "tile.bitlines"),
+        "crosspoint",
+    ),
+    _Row(
+        "latch",
+        "2 (double-buffered) x tiles x elements x bitlines; one latch for all resistors of an element",
+        ("node_nm", "tile_count", "tile.wordlines", "tile.bitlines", "tile.numeral"),
+    ),
+    _Row("shift_add", "one per tile converter", ("node_nm", "tile_count", "tile.adc.bitlines_per_adc")),
+    _Row("accumulator", "one adder of word_bits per tile", ("node_nm", "tile_count", "buffer.word_bits")),
+    _Row(
+        "encoder",
+        "one per tile, in proportion to digits x bits",
+        ("node_nm", "tile_count", "tile.numeral", "precision.activation_bits"),
+    ),
+    _Row(
+        "register",
+        "tiles x (2 rows of digits + the outputs in accumulator words)",
+        ("node_nm", "tile_count", "tile.numeral", "precision", "buffer.word_bits"),
+    ),
+    _Row("network", "share of bus and router per tile", ("node_nm", "tile_count")),
+    _Row("function_lane", "units x lanes", ("node_nm", "function_unit_count", "function_unit.lanes")),
+    _Row(
+        "table_bit",
+        "lanes x 8 functions x (segments + 1) x fraction bits",
+        (
+            "node_nm",
             "function_unit_count",
             "function_unit.lanes",
             "function_unit.segments",
             "function_unit.fraction_bits",
         ),
-        Term(
-            component="SRAM buffer",
-            quantity="bank",
-            count=memory.banks,
-            unit_value=memory.area_m2.at(level) / memory.banks * scale,
-            formula="ceil(capacity / 32 KiB) banks",
-            fields=("node_nm", "buffer.capacity_bytes"),
-            source=SRAM_SOURCE,
-        ),
-        Term(
-            component="dense cells",
-            quantity="cell",
-            count=cells,
-            unit_value=cell_area,
-            formula="banks x wordlines x bitlines x area in F²",
-            fields=("node_nm", "dense_bank_count", "dense.wordlines", "dense.bitlines", "dense.cell.area_F2"),
-            source=library.dense_bank_source,
-        ),
-        Term(
-            component="dense periphery",
-            quantity="cell",
-            count=cells,
-            unit_value=cell_area * (library.dense_bank_over_cells.at(level) - 1),
-            formula="cells x (1 / array efficiency − 1)",
-            fields=("node_nm", "dense_bank_count", "dense.wordlines", "dense.bitlines", "dense.cell.area_F2"),
-            source=library.dense_bank_source,
-        ),
-        term(
-            converter(dense.adc_bits, dense.adc_rate_Hz),
-            banks * dense.adc_count,
-            "banks x ceil(bitlines / bitlines per converter)",
+    ),
+    _Row("SRAM buffer", "ceil(capacity / 32 KiB) banks", ("node_nm", "buffer.capacity_bytes"), "bank"),
+    _Row("dense cells", "banks x wordlines x bitlines x area in F²", _CELLS, "cell"),
+    _Row("dense periphery", "cells x (1 / array efficiency − 1)", _CELLS, "cell"),
+    _Row(
+        "dense converters",
+        "banks x ceil(bitlines / bitlines per converter)",
+        (
+            "node_nm",
             "dense_bank_count",
             "dense.adc_bits",
             "dense.adc_rate_Hz",
             "dense.bitlines_per_adc",
-            name="dense converters",
         ),
+    ),
+)
+_FROM_LIBRARY = (
+    "sample_and_hold",
+    "driver",
+    "latch",
+    "shift_add",
+    "accumulator",
+    "encoder",
+    "register",
+    "network",
+    "function_lane",
+    "table_bit",
+)
+_IS_PASSIVE = tuple(row.component in PASSIVE for row in _ROWS)
+_polarity = lru_cache(maxsize=512)(polarity_comparator)
+_BASES: dict[tuple[int, Level], tuple[Library, tuple[float, ...]]] = {}
+
+
+def _bases(library: Library, level: Level) -> tuple[float, ...]:
+    """Areas of the library's components at 32 nm, then of a crosspoint and a bank; kept by identity."""
+    key = (id(library), level)
+    kept = _BASES.get(key)
+    if kept is None or kept[0] is not library:
+        if len(_BASES) > 64:
+            _BASES.clear()
+        found = [getattr(library, name).area_m2.at(level) for name in _FROM_LIBRARY]
+        found += [library.crosspoint_area_F2.at(level), library.dense_bank_over_cells.at(level)]
+        kept = _BASES[key] = (library, tuple(found))
+    return kept[1]
+
+
+def area_pairs(chip: ChipSpec, banks: int, library: Library, level: Level) -> tuple[tuple[float, float], ...]:
+    """(count, area of one), line by line of the breakdown; blocks scaled to the chip's node."""
+    scale = node_factors(chip.node_nm).area
+    tile, dense, precision, adc = chip.tile, chip.dense, chip.precision, chip.tile.adc
+    squared_F = (chip.node_nm * NANO) ** 2
+    tiles = chip.tile_count
+    converters = tiles * -(-tile.bitlines // adc.bitlines_per_adc)
+    outputs = tile.outputs(precision.weight_bits)
+    digits = tile.numeral.digits_for(precision.activation_bits)
+    elements = tile.elements
+    row_bits = elements * digits * digit_bits(chip)
+    lanes = chip.function_unit_count * chip.function_unit.lanes
+    table_bits = FUNCTION_TABLES * (chip.function_unit.segments + 1) * chip.function_unit.fraction_bits
+    cells = banks * dense.cells
+    cell_area = dense.cell.area_F2 * squared_F
+    memory = sram(chip.buffer.capacity_bytes)
+    (sample, driver, latch, shift_add, accumulator, encoder, register, network, lane, table, crosspoint,
+     bank) = _bases(library, level)  # fmt: skip
+    return (
+        (converters, converter(adc.bits, adc.rate_Hz).area_m2.at(level) * scale),
+        (converters, _polarity(adc.bits, adc.rate_Hz).area_m2.at(level) * scale),
+        (tiles * tile.bitlines, sample * scale),
+        (tiles * tile.wordlines, driver * scale),
+        (tiles * tile.wordlines * tile.bitlines, crosspoint * squared_F),
+        (2 * tiles * elements * tile.bitlines, latch * scale),
+        (converters, shift_add * scale),
+        (tiles, accumulator * scale * (chip.buffer.word_bits / 32)),
+        (tiles, encoder * scale * encoder_scale(chip)),
+        (tiles * (2 * row_bits + outputs * chip.buffer.word_bits), register * scale),
+        (tiles, network * scale),
+        (lanes, lane * scale),
+        (lanes * table_bits, table * scale),
+        (memory.banks, memory.area_m2.at(level) / memory.banks * scale),
+        (cells, cell_area),
+        (cells, cell_area * (bank - 1)),
+        (banks * dense.adc_count, converter(dense.adc_bits, dense.adc_rate_Hz).area_m2.at(level) * scale),
     )
+
+
+def cmos_m2(totals: list[float]) -> float:
+    """Of the areas line by line: all but resistors and memristor cells."""
+    return sum(area for area, passive in zip(totals, _IS_PASSIVE, strict=True) if not passive)
+
+
+def _described(row: _Row, chip: ChipSpec, library: Library) -> tuple[str, str, Source]:
+    """Name, quantity and source of a line."""
+    name, adc, dense = row.component, chip.tile.adc, chip.dense
+    if name == "fixed resistors":
+        return name, row.quantity, library.crosspoint_source
+    if name == "SRAM buffer":
+        return name, row.quantity, SRAM_SOURCE
+    if name in ("dense cells", "dense periphery"):
+        return name, row.quantity, library.dense_bank_source
+    component: Component
+    if name == "tile converters":
+        component = converter(adc.bits, adc.rate_Hz)
+    elif name == "polarity comparators":
+        component = _polarity(adc.bits, adc.rate_Hz)
+    elif name == "dense converters":
+        component = converter(dense.adc_bits, dense.adc_rate_Hz)
+    else:
+        component = getattr(library, name)
+        name = component.name
+    return name, component.unit, component.source
+
+
+def area_terms(chip: ChipSpec, banks: int, library: Library, level: Level) -> tuple[Term, ...]:
+    """Area of ``chip`` with ``banks`` dense banks; digital and analog blocks scaled to its node."""
+    terms = []
+    for row, (count, unit) in zip(_ROWS, area_pairs(chip, banks, library, level), strict=True):
+        name, quantity, source = _described(row, chip, library)
+        terms.append(
+            Term(
+                component=name,
+                quantity=quantity,
+                count=count,
+                unit_value=unit,
+                formula=row.formula,
+                fields=row.fields,
+                source=source,
+            )
+        )
+    return tuple(terms)

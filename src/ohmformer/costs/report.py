@@ -12,7 +12,7 @@ from ohmformer.costs.counts import Counts
 from ohmformer.specs import Source
 from ohmformer.units import MM2, TERA
 
-__all__ = ["CostReport", "StepCost", "Term", "by_component", "sum_of"]
+__all__ = ["BufferUse", "ChipsUse", "CostReport", "KindCost", "StepCost", "Term", "by_component", "sum_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +80,59 @@ class StepCost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KindCost:
+    """What one kind of operation takes of a run.
+
+    energy_J: dynamic energy; leakage belongs to no kind
+    time_s:   by how much its steps moved the end of the run on
+    """
+
+    kind: str
+    macs: int
+    conversions: int
+    evaluations: int
+    energy_J: float
+    time_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BufferUse:
+    """Where intermediates were.
+
+    peak_bytes:      most that was kept at once (in the buffer and in dense cells together, the cache too)
+    buffer_bytes:    most that was kept in the buffer
+    cache_bytes:     keys and values of earlier tokens; cache_home: ``sram`` or ``dense``
+    spilled_numbers: numbers written to dense cells because the buffer was full, and read back
+    read_back_numbers: numbers read back
+    """
+
+    capacity_bytes: int
+    peak_bytes: float
+    buffer_bytes: float
+    cache_bytes: float
+    cache_home: str
+    spilled_numbers: int
+    read_back_numbers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipsUse:
+    """A model on several chips, one layer after the other.
+
+    chips:      in use; allowed: most that may be
+    link_bits:  moved from chip to chip in a run
+    interval_s: between two results when runs follow each other: the time of the slowest chip
+    """
+
+    chips: int
+    allowed: int
+    link: str
+    link_bits: int
+    link_s: float
+    interval_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class CostReport:
     """What a program costs on a chip, term by term.
 
@@ -91,6 +144,13 @@ class CostReport:
     banks, banks_needed:   dense banks on the chip, and those the stored cells fill
     lifetime_s:            of the dense cells under back-to-back runs and perfect wear levelling; None if
                            nothing is written
+    latency_sequential_s:  were the steps done one after the other, each by itself
+    latency_bound_s:       busy time of the busiest resource, below which no order of steps can get
+    kinds:                 by kind of operation
+    buffer:                homes of intermediates; None where the program does not tell its data flow
+    chips:                 where the number of chips is limited
+    lifetime_dense_s:      were all intermediates kept in dense cells, at the same time per run (they make it
+                           longer, so this is a lower bound); equal to lifetime_s where they are
     """
 
     program: str
@@ -111,6 +171,12 @@ class CostReport:
     lifetime_s: float | None
     lifetime_note: str
     notes: tuple[str, ...]
+    latency_sequential_s: float = 0.0
+    latency_bound_s: float = 0.0
+    kinds: tuple[KindCost, ...] = ()
+    buffer: BufferUse | None = None
+    chips: ChipsUse | None = None
+    lifetime_dense_s: float | None = None
 
     @property
     def area_m2(self) -> float:
@@ -126,6 +192,11 @@ class CostReport:
     def latency_s(self) -> float:
         """Time of one run."""
         return sum_of(self.latency)
+
+    @property
+    def interval_s(self) -> float:
+        """Time between results of runs that follow each other; on several chips, that of the slowest."""
+        return self.latency_s if self.chips is None else self.chips.interval_s
 
     @property
     def power_W(self) -> float:
@@ -178,6 +249,9 @@ class CostReport:
             "area_m2": self.area_m2,
             "energy_J": self.energy_J,
             "latency_s": self.latency_s,
+            "latency_sequential_s": self.latency_sequential_s,
+            "latency_bound_s": self.latency_bound_s,
+            "interval_s": self.interval_s,
             "power_W": self.power_W,
             "power_density_W_per_mm2": self.power_density_W_per_mm2,
             "area_delay_mm2_s": self.area_delay_mm2_s,
@@ -193,6 +267,10 @@ class CostReport:
             "dense_cells": self.dense_cells,
             "lifetime_s": self.lifetime_s,
             "lifetime_note": self.lifetime_note,
+            "lifetime_dense_s": self.lifetime_dense_s,
+            "kinds": [dataclasses.asdict(kind) for kind in self.kinds],
+            "buffer": None if self.buffer is None else dataclasses.asdict(self.buffer),
+            "chips": None if self.chips is None else dataclasses.asdict(self.chips),
             "notes": list(self.notes),
             "counts": dataclasses.asdict(self.counts),
             "area": [term.to_dict() for term in self.area],

@@ -1,34 +1,47 @@
-"""Steps, and how long each takes."""
+"""How long each resource works on a step."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
+from ohmformer.compiler.place import ProductShape, shape_of
+from ohmformer.compiler.schedule_work import Work
+from ohmformer.compiler.steps import Step, StepGraph, step_graph
 from ohmformer.costs.counts import (
+    NOTHING,
+    CountNumbers,
     Counts,
-    dense_symbols,
-    function_counts,
-    product_counts,
-    product_shape,
-    total,
+    CountTuple,
+    count_numbers,
+    counts_of,
+    function_words,
+    product_tuple,
 )
 from ohmformer.costs.library import Library
 from ohmformer.costs.memory import sram
-from ohmformer.ir import FunctionCall, Product, SubOp
+from ohmformer.ir import Product, Program, SubOp
 from ohmformer.specs import ChipSpec, DenseSpec
 
 __all__ = [
+    "NO_EXTRA",
     "RESOURCES",
+    "Extra",
+    "Rates",
     "Resource",
     "Step",
+    "StepNumbers",
     "StepTime",
     "dense_read_time_s",
+    "rates_of",
     "step_counts",
+    "step_numbers",
     "step_time",
     "steps",
+    "sums_of",
 ]
 
 Resource = Literal[
@@ -45,24 +58,264 @@ RESOURCES: tuple[Resource, ...] = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One sub-operation: at most one product, the functions that follow it, the dense reads before it.
+class StepSums(NamedTuple):
+    """What a step asks for on any chip.
 
-    functions: (function, elements), in order
-    operation: what the product (or the first function) is for; steps that differ in nothing else are
-               still kept apart by it
+    words:    accumulator words that functions and copies read and write
+    adds, compares, values: additions, comparisons and values of its functions
     """
 
-    operation: str
     product: Product | None
-    functions: tuple[tuple[str, int], ...]
+    words: int
+    adds: int
+    compares: int
+    values: int
     dense_words: int
+    appended: int
+    cache_operands: int
+
+
+_SUMS: WeakKeyDictionary[StepGraph, tuple[StepSums, ...]] = WeakKeyDictionary()
+
+
+def _sums(step: Step) -> StepSums:
+    found = [function_words(function, elements) for function, elements in step.functions]
+    return StepSums(
+        step.product,
+        sum(one[0] for one in found) + 2 * step.copied,
+        sum(one[1] for one in found),
+        sum(one[2] for one in found),
+        sum(one[3] for one in found),
+        step.dense_words,
+        step.appended,
+        step.cache_operands,
+    )
+
+
+def sums_of(graph: StepGraph) -> tuple[StepSums, ...]:
+    """What each kind of step of ``graph`` asks for; worked out once."""
+    found = _SUMS.get(graph)
+    if found is None:
+        found = _SUMS[graph] = tuple(_sums(step) for step in graph.kinds)
+    return found
+
+
+class Extra(NamedTuple):
+    """What goes to dense cells and comes from there because the buffer is full, of one step, in numbers.
+
+    coded: kept in activation bits; words: in accumulator words
+    """
+
+    read_coded: int = 0
+    read_words: int = 0
+    written_coded: int = 0
+    written_words: int = 0
+
+
+NO_EXTRA = Extra()
+
+
+class Rates(NamedTuple):
+    """What of a chip decides how long a step takes.
+
+    row_s:     digits x max(settling, conversions / rate) is worked out from these
+    cache_in_dense: keys and values of earlier tokens are kept in dense cells
+    """
+
+    counts: CountNumbers
+    tile_rows: int  # elements of a tile
+    converters: int
+    converter_Hz: float
+    settling_s: float
+    clock_Hz: float
+    wires: int
+    cluster: int
+    results: int  # function units x lanes
+    function_Hz: float
+    buffer_bits_per_s: float
+    bitlines: int
+    banks: int
+    wordline_s: float
+    writers: int
+    write_s: float
+    cache_in_dense: bool
+
+
+def rates_of(chip: ChipSpec, library: Library, *, cache_in_dense: bool | None = None) -> Rates:
+    """The rates of ``chip``."""
+    tile, dense, unit = chip.tile, chip.dense, chip.function_unit
+    home = chip.buffer.kv_cache == "dense" if cache_in_dense is None else cache_in_dense
+    return Rates(
+        count_numbers(chip, library.tiles_per_cluster),
+        tile.elements,
+        -(-tile.bitlines // tile.adc.bitlines_per_adc),
+        tile.adc.rate_Hz,
+        tile.settling_time_s,
+        chip.clock_Hz,
+        library.wires_per_tile,
+        library.tiles_per_cluster,
+        chip.function_unit_count * unit.lanes,
+        unit.clock_Hz,
+        sram(chip.buffer.capacity_bytes).bits_per_s(chip.clock_Hz),
+        dense.bitlines,
+        chip.dense_bank_count,
+        wordline_read_time_s(dense),
+        chip.dense_bank_count * dense.adc_count,
+        dense.cell.write_time_s,
+        home,
+    )
+
+
+def wordline_read_time_s(dense: DenseSpec) -> float:
+    """Time to read one wordline: select and settle, then each converter its bitlines in turn."""
+    return dense.wordline_time_s + dense.bitlines_per_adc / dense.adc_rate_Hz
+
+
+def dense_read_time_s(symbols: int, chip: ChipSpec) -> float:
+    """ceil(wordlines / banks read at once) x time of a wordline; symbols are striped over the banks."""
+    wordlines = -(-symbols // chip.dense.bitlines)
+    return -(-wordlines // chip.dense_bank_count) * wordline_read_time_s(chip.dense)
+
+
+def _read_s(symbols: int, rates: Rates) -> float:
+    wordlines = -(-symbols // rates.bitlines)
+    return -(-wordlines // rates.banks) * rates.wordline_s
+
+
+class StepNumbers(NamedTuple):
+    """Counts and times of one step on one chip.
+
+    busy: seconds by ``RESOURCES``, all reads of dense banks in one
+    rows: rows of one tile
+    """
+
+    counts: CountTuple
+    work: Work
+    busy: tuple[float, float, float, float, float, float, float]
+    rows: int
+
+    @property
+    def alone_s(self) -> float:
+        """Time of the step if it has the chip to itself: the longest of its resources, functions behind.
+
+        Functions take rows as they are finished: with q rows a tile, products and functions are a two-stage
+        pipeline of q equal parts, max + min / q.
+        """
+        conversion, function = self.busy[0], self.busy[1]
+        pipeline = (
+            max(conversion, function) + min(conversion, function) / self.rows if self.rows else function
+        )
+        return max(pipeline, *self.busy)
+
+
+def _feed(product: Product, shape: ProductShape, rates: Rates) -> tuple[float, float]:
+    """Seconds of the fullest cluster's bus, or of a tile's encoder if that is longer; share of the blocks.
+
+    bus = [tiles·rows_per_tile · (row in + partial sums out) + blocks·block bits] / (wires · clock); a block
+    is sent once to all tiles of the cluster that hold it; the encoder takes one value a clock.
+    """
+    counts = rates.counts
+    tiles_all = counts.tiles
+    values = min(product.inner, rates.tile_rows)
+    outputs = min(product.columns, tiles_all.bitlines // shape.lines_per_output)
+    tiles = min(tiles_all.tiles, rates.cluster)
+    share = shape.rows_per_tile
+    rows = tiles * share
+    blocks = min(shape.blocks, -(-rows // shape.rows_per_block) + 1)
+    streamed = min(rows, shape.blocks * shape.rows_per_block) * (
+        values * counts.activation_bits + outputs * counts.word_bits
+    )
+    held = blocks * values * outputs * shape.operand_bits
+    bus = (streamed + held) / (tiles * rates.wires * rates.clock_Hz)
+    resident = values * outputs if counts.encoded and shape.operand_bits else 0
+    copies = min(shape.blocks, -(-share // shape.rows_per_block) + 1)
+    encoder = (share * values + copies * resident) / rates.clock_Hz
+    if bus >= encoder:
+        return bus, held / (streamed + held)
+    return encoder, copies * resident / (share * values + copies * resident)
+
+
+def step_numbers(sums: StepSums, rates: Rates, extra: Extra = NO_EXTRA) -> StepNumbers:
+    """Counts and times of one step.
+
+    What does not fit the buffer passes through it: an extra word written to dense cells is read from the
+    buffer first, one read from them is written to it; the cache of keys and values likewise.
+    """
+    product, words, adds, compares, values, dense_words, appended, cache_operands = sums
+    numbers = rates.counts
+    bits, word = numbers.activation_bits, numbers.word_bits
+    counts, load, feed, conversion_s, held_bits, operand_bits = NOTHING, 0.0, 0.0, 0.0, 0, 0
+    rows, loads, fetched = 0, 1, 0
+    if product is not None:
+        shape = shape_of(product, numbers.tiles)
+        counts = product_tuple(product, shape, numbers)
+        rows, loads = shape.rows_per_tile, shape.loads_of_tile
+        outputs = min(product.columns, numbers.tiles.bitlines // shape.lines_per_output)
+        conversions = -(-outputs * shape.conversions_per_output // rates.converters)
+        row_s = shape.digits * shape.groups_of_tile * max(rates.settling_s, conversions / rates.converter_Hz)
+        conversion_s = rows * row_s
+        feed, share = _feed(product, shape, rates)
+        load = feed * share / loads
+        streamed = product.batch * product.rows * product.inner
+        held = product.batch * product.inner * product.columns if product.resident == "activation" else 0
+        if numbers.dense_home:
+            fetched = (streamed + held) * numbers.activation_cells
+        else:
+            held_bits, operand_bits = held * bits, streamed * bits
+    (macs, converted, drives, crosspoints, encodings, registers, latches, network, additions, _, _, buffered,
+     symbols, writes) = counts  # fmt: skip
+    weights = symbols - fetched + dense_words * numbers.weight_cells
+    buffered += words * word + appended * bits
+    if rates.cache_in_dense or numbers.dense_home:
+        writes += appended * numbers.activation_cells
+        if rates.cache_in_dense:
+            fetched += cache_operands * numbers.activation_cells
+            buffered += cache_operands * bits
+    if extra is not NO_EXTRA:
+        fetched += extra.read_coded * numbers.activation_cells + extra.read_words * numbers.word_cells
+        writes += extra.written_coded * numbers.activation_cells + extra.written_words * numbers.word_cells
+        buffered += (extra.read_coded + extra.written_coded) * bits
+        buffered += (extra.read_words + extra.written_words) * word
+    additions += adds
+    counts = (
+        macs, converted, drives, crosspoints, encodings, registers, latches, network, additions,
+        values, compares, buffered, weights + fetched, writes,
+    )  # fmt: skip
+    function_s = -(-(values + compares) // rates.results) / rates.function_Hz
+    addition_s = -(-additions // numbers.tiles.tiles) / rates.clock_Hz
+    write_s = -(-writes // rates.writers) * rates.write_s
+    first_bits = held_bits / loads
+    speed = rates.buffer_bits_per_s
+    work = Work(
+        _read_s(weights, rates),
+        loads,
+        first_bits / speed,
+        load,
+        _read_s(fetched, rates),
+        (operand_bits + held_bits - first_bits) / speed,
+        feed - load,
+        conversion_s,
+        rows or 1,
+        addition_s,
+        function_s,
+        (buffered - operand_bits - held_bits) / speed,
+        write_s,
+    )
+    busy = (
+        conversion_s,
+        function_s,
+        feed,
+        _read_s(weights + fetched, rates),
+        write_s,
+        buffered / speed,
+        addition_s,
+    )
+    return StepNumbers(counts, work, busy, rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepTime:
-    """Time of a step, in total and as far as each resource is busy.
+    """Time of a step that has the chip to itself, in total and as far as each resource is busy.
 
     busy_s: seconds each resource works on the step
     parts:  (resource, seconds) that add up to the time: who bounds it
@@ -82,152 +335,42 @@ class StepTime:
         return max(self.parts, key=lambda part: part[1])[0]
 
 
-def steps(subops: Iterable[SubOp]) -> Counter[Step]:
+def steps(subops: Iterable[SubOp] | Program) -> Counter[Step]:
     """Group sub-operations into steps and count equal ones, in order of first appearance.
 
-    A product opens a step; function calls join the open one; dense reads join the next one, being
-    prefetched (or form a step of their own at the end).
+    Of a program, with its data flow (see ``compiler.steps``); of bare sub-operations, without.
     """
-    found: Counter[Step] = Counter()
-    product: Product | None = None
-    operation, functions, words, waiting = "", [], 0, 0  # type: ignore[var-annotated]
-
-    def close() -> None:
-        nonlocal product, operation, functions, words
-        if product is not None or functions or words:
-            found[
-                Step(operation=operation, product=product, functions=tuple(functions), dense_words=words)
-            ] += 1
-        product, operation, functions, words = None, "", [], 0
-
-    for subop in subops:
-        if isinstance(subop, Product):
-            close()
-            product = Product(
-                module="",
-                operation=subop.operation,
-                batch=subop.batch,
-                rows=subop.rows,
-                inner=subop.inner,
-                columns=subop.columns,
-                resident=subop.resident,
-            )
-            operation, words, waiting = subop.operation, waiting, 0
-        elif isinstance(subop, FunctionCall):
-            operation = operation or subop.operation
-            functions.append((subop.function, subop.elements))
-        else:
-            waiting += subop.words
-    if waiting:
-        close()
-        operation, words = "dense read", waiting
-    close()
-    return found
+    program = subops
+    if not isinstance(program, Program):
+        program = Program(name="", batch=1, tokens=1, subops=tuple(program), stored_words=0)
+    graph = step_graph(program)
+    return Counter(dict(zip(graph.kinds, graph.times, strict=True)))
 
 
 def step_counts(step: Step, chip: ChipSpec, library: Library) -> Counts:
     """Count the actions of one step."""
-    parts = [function_counts(_call(*function), chip) for function in step.functions]
-    if step.product is not None:
-        parts.append(product_counts(step.product, chip, library.tiles_per_cluster))
-    if step.dense_words:
-        parts.append(
-            Counts(dense_symbols=dense_symbols(step.dense_words, chip.precision.weight_bits, chip.dense))
-        )
-    return total(parts)
-
-
-def _call(function: str, elements: int) -> FunctionCall:
-    return FunctionCall(module="", operation="", function=function, elements=elements)
-
-
-def wordline_read_time_s(dense: DenseSpec) -> float:
-    """Time to read one wordline: select and settle, then each converter its bitlines in turn."""
-    return dense.wordline_time_s + dense.bitlines_per_adc / dense.adc_rate_Hz
-
-
-def dense_read_time_s(symbols: int, chip: ChipSpec) -> float:
-    """ceil(wordlines / banks read at once) x time of a wordline; symbols are striped over the banks."""
-    wordlines = -(-symbols // chip.dense.bitlines)
-    return -(-wordlines // chip.dense_bank_count) * wordline_read_time_s(chip.dense)
-
-
-def _dense_write_time_s(cells: int, chip: ChipSpec) -> float:
-    """Each bank writes as many cells at once as it has converters (a write driver beside each)."""
-    at_once = chip.dense_bank_count * chip.dense.adc_count
-    return -(-cells // at_once) * chip.dense.cell.write_time_s
-
-
-def row_time_s(product: Product, chip: ChipSpec, library: Library) -> float:
-    """Time of one row on one tile: digits x groups x the longer of settling and converting.
-
-    Bitlines settle to the next digit while the held values are converted.
-    """
-    tile = chip.tile
-    shape = product_shape(product, chip, library.tiles_per_cluster)
-    outputs = min(product.columns, tile.bitlines // shape.lines_per_output)
-    converters = -(-tile.bitlines // tile.adc.bitlines_per_adc)
-    conversions = -(-outputs * shape.conversions_per_output // converters)
-    return shape.digits * shape.groups_of_tile * max(tile.settling_time_s, conversions / tile.adc.rate_Hz)
-
-
-def feed_time_s(product: Product, chip: ChipSpec, library: Library) -> float:
-    """Time of the fullest cluster's bus, or of a tile's encoder if that is longer.
-
-    bus = [tiles·rows_per_tile · (row in + partial sums out) + blocks·block bits] / (wires · clock); a block
-    is sent once to all tiles of the cluster that hold it; the encoder takes one value a clock.
-    """
-    tile, precision = chip.tile, chip.precision
-    shape = product_shape(product, chip, library.tiles_per_cluster)
-    values = min(product.inner, tile.elements)
-    outputs = min(product.columns, tile.bitlines // shape.lines_per_output)
-    tiles = min(chip.tile_count, library.tiles_per_cluster)
-    rows = tiles * shape.rows_per_tile
-    blocks = min(shape.blocks, -(-rows // shape.rows_per_block) + 1)
-    bits = (
-        min(rows, shape.blocks * shape.rows_per_block)
-        * (values * precision.activation_bits + outputs * chip.buffer.word_bits)
-        + blocks * values * outputs * shape.operand_bits
-    )
-    bus = bits / (tiles * library.wires_per_tile * chip.clock_Hz)
-    resident = values * outputs if tile.resident_code == "digits" and shape.operand_bits else 0
-    copies = min(shape.blocks, -(-shape.rows_per_tile // shape.rows_per_block) + 1)
-    encoder = (shape.rows_per_tile * values + copies * resident) / chip.clock_Hz
-    return max(bus, encoder)
+    return counts_of(step_numbers(_sums(step), rates_of(chip, library)).counts)
 
 
 def step_time(step: Step, chip: ChipSpec, library: Library) -> StepTime:
-    """Time of one step: the largest of what its resources need.
+    """Time of one step that has the chip to itself: the largest of what its resources need.
 
     Loads are double-buffered and dense reads prefetched, so feed, reads, writes, buffer and conversions run
-    side by side. The function unit takes rows as they are finished: with q rows per tile one after the
-    other, products and functions form a two-stage pipeline of q equal parts,
-      max(conversions, functions) + min(conversions, functions) / q,
-    which for q = 1 is their sum.
+    side by side; functions follow the rows of their product (see ``StepNumbers.alone_s``).
     """
-    counts = step_counts(step, chip, library)
-    unit = chip.function_unit
-    results = chip.function_unit_count * unit.lanes
-    function_s = -(-(counts.evaluations + counts.comparisons) // results) / unit.clock_Hz
-    busy: dict[Resource, float] = {
-        "conversions": 0.0,
-        "functions": function_s,
-        "operand feed": 0.0,
-        "dense reads": dense_read_time_s(counts.dense_symbols, chip),
-        "dense writes": _dense_write_time_s(counts.dense_writes, chip),
-        "buffer": counts.buffer_bits / sram(chip.buffer.capacity_bytes).bits_per_s(chip.clock_Hz),
-        "additions": -(-counts.additions // chip.tile_count) / chip.clock_Hz,
-    }
+    return time_of(step_numbers(_sums(step), rates_of(chip, library)))
+
+
+def time_of(numbers: StepNumbers) -> StepTime:
+    """The time of a step with these numbers, and who bounds it."""
+    busy = dict(zip(RESOURCES, numbers.busy, strict=True))
+    conversion_s, function_s = numbers.busy[:2]
     pipeline: tuple[tuple[Resource, float], ...] = (("functions", function_s),)
-    if step.product is not None:
-        rows = product_shape(step.product, chip, library.tiles_per_cluster).rows_per_tile
-        conversion_s = rows * row_time_s(step.product, chip, library)
-        busy["conversions"] = conversion_s
-        busy["operand feed"] = feed_time_s(step.product, chip, library)
+    if numbers.rows:
         if conversion_s >= function_s:
-            pipeline = (("conversions", conversion_s), ("functions", function_s / rows))
+            pipeline = (("conversions", conversion_s), ("functions", function_s / numbers.rows))
         else:
-            pipeline = (("functions", function_s), ("conversions", conversion_s / rows))
+            pipeline = (("functions", function_s), ("conversions", conversion_s / numbers.rows))
     longest = max(busy, key=lambda resource: busy[resource])
     if busy[longest] > sum(seconds for _, seconds in pipeline):
         return StepTime(busy_s=busy, parts=((longest, busy[longest]),))

@@ -2,7 +2,7 @@
 
 from ohmformer.specs import noises
 from ohmformer.specs.checks import SpecError
-from ohmformer.specs.chip import BufferSpec, ChipSpec, FunctionUnitSpec, PrecisionSpec
+from ohmformer.specs.chip import BufferSpec, ChipSpec, FunctionUnitSpec, PackageSpec, PrecisionSpec
 from ohmformer.specs.dense import CellNoiseSpec, DenseCellSpec, DenseSpec
 from ohmformer.specs.noises import NOISES, NoiseKind
 from ohmformer.specs.presets import describe, names, preset, sources, sources_of
@@ -22,6 +22,7 @@ __all__ = [
     "FunctionUnitSpec",
     "NoiseKind",
     "NumeralSpec",
+    "PackageSpec",
     "PrecisionSpec",
     "ResistorSpec",
     "Source",

@@ -18,6 +18,7 @@ from ohmformer.specs.tile import TileSpec
 
 ActivationScale = Literal["per_token", "per_tensor"]
 IntermediateHome = Literal["sram", "dense"]
+LinkKind = Literal["package", "board"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +78,42 @@ class BufferSpec:
     capacity_bytes: SRAM of the chip
     word_bits:      width of an accumulator word (residual stream, function inputs)
     intermediates:  where encoded intermediates are kept: ``sram`` or ``dense`` (wears the cells)
+    kv_cache:       where keys and values of earlier tokens are kept: ``sram`` (dense cells if they do not
+                    fit) or ``dense``
     """
 
     capacity_bytes: int
     word_bits: int
     intermediates: IntermediateHome
+    kv_cache: IntermediateHome = "sram"
 
     def __post_init__(self) -> None:
         require_count(self, 1024, 1 << 40, "capacity_bytes")
         require_count(self, 8, 64, "word_bits")
-        require_choice(self, ("sram", "dense"), "intermediates")
+        require_choice(self, ("sram", "dense"), "intermediates", "kv_cache")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageSpec:
+    """Where one chip ends and the next begins.
+
+    max_chips:         chips that a model may take, each with ``dense_bank_count`` dense banks; 0: one chip,
+                       with as many banks as the model needs
+    die_area_limit_m2: largest chip that can be made; 0: none
+    link:              what joins the chips: traces in one ``package``, or on a ``board``
+    links:             links from one chip to the next
+    """
+
+    max_chips: int = 0
+    die_area_limit_m2: float = 0.0
+    link: LinkKind = "package"
+    links: int = 4
+
+    def __post_init__(self) -> None:
+        require_count(self, 0, 1 << 20, "max_chips")
+        require_between(self, 0, 1, "die_area_limit_m2")
+        require_choice(self, ("package", "board"), "link")
+        require_count(self, 1, 1024, "links")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +126,8 @@ class ChipSpec:
     tile_count:          computation crossbars on the chip
     function_unit_count: function units on the chip
     dense_bank_count:    dense banks that can be read at the same time; a model that needs more cells
-                         than this gets more banks (reported), none of them active in addition
+                         than this gets more banks (reported), none of them active in addition, unless
+                         ``package`` limits the chips
     """
 
     name: str
@@ -114,6 +142,7 @@ class ChipSpec:
     tile: TileSpec
     function_unit: FunctionUnitSpec
     buffer: BufferSpec
+    package: PackageSpec = PackageSpec()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable():

@@ -258,6 +258,13 @@ _SOURCES: dict[str, Source] = {
     "buffer.intermediates": Source(
         "ours", "SRAM; `dense` shows what writing intermediates does to the cells"
     ),
+    "buffer.kv_cache": Source("ours", "SRAM as long as they fit beside what else is kept there"),
+    "package.max_chips": Source(
+        "ours", "no limit: the paper's areas are those of one chip that holds the whole model"
+    ),
+    "package.die_area_limit_m2": Source("ours", "no limit; a lithography field is about 858 mm²"),
+    "package.link": Source("ours", "chips side by side in one package"),
+    "package.links": Source("other work", f"{ISAAC}: four links a chip"),
 }
 
 _VARIANTS: dict[str, tuple[str, dict[str, Value], dict[str, Source]]] = {

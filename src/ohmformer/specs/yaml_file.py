@@ -10,7 +10,7 @@ import yaml
 
 from ohmformer.errors import UserError, write_atomically
 from ohmformer.specs.checks import SpecError
-from ohmformer.specs.chip import ChipSpec
+from ohmformer.specs.chip import BufferSpec, ChipSpec, PackageSpec
 from ohmformer.specs.tree import build, merge, to_tree
 
 SCHEMA = 2
@@ -20,6 +20,11 @@ _ADDED_AFTER_1: dict[str, Any] = {
     "precision": {"outliers": 0},
     "dense": {"secded_data_bits": 0},
     "tile": {"resistor": {"wire_resistance_ohm": 0.0}, "adc": {"nonlinearity": 0.0}},
+}
+# a later file may leave these out: they have one meaning that keeps what it described
+_OPTIONAL: dict[str, Any] = {
+    "buffer": {"kv_cache": BufferSpec.kv_cache},
+    "package": to_tree(PackageSpec()),
 }
 
 
@@ -35,7 +40,8 @@ def from_yaml(text: str, preset: Callable[[str], ChipSpec], where: str = "the ch
     """Read a chip from YAML text (safe-loaded).
 
     Either every field is given, or ``base: NAME`` names the preset whose fields are kept where the text
-    is silent. A file of version 1 has the fields that it did not know at 0.
+    is silent. A file of version 1 has the fields that it did not know at 0; the home of keys and values and
+    the limits of chips may be absent.
 
     Error: SpecError naming ``where`` for text that is no YAML, another schema version, unknown or missing
     fields, impossible values.
@@ -55,8 +61,10 @@ def from_yaml(text: str, preset: Callable[[str], ChipSpec], where: str = "the ch
     try:
         if base is not None:
             tree = merge(to_tree(preset(str(base))), tree)
-        elif schema == 1:
-            tree = _with_absent(tree, _ADDED_AFTER_1)
+        else:
+            if schema == 1:
+                tree = _with_absent(tree, _ADDED_AFTER_1)
+            tree = _with_absent({"package": {}, **tree}, _OPTIONAL)
         return build(ChipSpec, tree)
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from error
