@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ohmformer.compiler.graph import ModelGraph, Ref
 from ohmformer.compiler.lower_experts import lower_grouped
@@ -15,9 +17,9 @@ from ohmformer.compiler.lower_moves import (
     place_of,
     read_cache,
 )
-from ohmformer.compiler.lower_norms import RmsNorm, rms_norms, rotary_tables
+from ohmformer.compiler.lower_norms import RmsNorm, RotaryTables, rms_norms
 from ohmformer.compiler.lower_products import PRODUCT_RULES
-from ohmformer.compiler.lower_work import Lowering, is_cache_name, refs_in
+from ohmformer.compiler.lower_work import Lowering, is_cache_name, refs_of
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec
 from ohmformer.specs.presets import wang2024
@@ -48,42 +50,14 @@ def lower_with_spans(graph: ModelGraph, chip: ChipSpec | None = None) -> tuple[P
     Nodes that are one operation together (an RMS norm) have the same.
     """
     work = Lowering(graph, wang2024() if chip is None else chip)
-    caches = Caches(graph)
-    norms = rms_norms(graph, work.stored)
-    tables = rotary_tables(graph, lambda value: work.floating[value])
-    spans: list[tuple[int, int]] = []
-    nodes, subops = graph.nodes, work.subops
-    place, count = 0, len(nodes)
-    while place < count:
-        node = work.node = nodes[place]
-        work.module = node.module
-        before, last = len(subops), place
-        read = _refs(node.args, node.kwargs)
-        floats = [value for value in read if work.floating[value]]
-        known = all(work.constant[value] for value in floats)
-        norm = norms.get(place)
-        if known and not all(work.constant[value] for value in read):
-            lower_routing(work)
-        elif known:
-            lower_control(work)
-            for value in node.outputs:
-                if value in tables:
-                    _read_table(work, value, tables[value])
-        elif norm is not None:
-            _lower_norm(work, norm)
-            last = norm.last
-        else:
-            _lower_node(work, caches, floats)
-        if len(subops) == before or work.of[nodes[last].outputs[0]] < 0:
-            raise work.refusal("gave no sub-operation, which is an error of the lowering")
-        spans += [(before, len(subops))] * (last + 1 - place)
-        place = last + 1
+    with _many_objects():
+        spans = _lower_nodes(work)
     program = Program(
         name=graph.name,
         batch=graph.batch,
         tokens=graph.tokens,
-        subops=tuple(subops),
-        stored_words=sum(stored.words for stored in work.stored.values() if stored.part is None),
+        subops=tuple(work.subops),
+        stored_words=work.stored_words,
         values=tuple(work.values),
         outputs=tuple([work.caches.get(value, work.id_of(Ref(value))) for value in graph.outputs]),
         phase=graph.phase,
@@ -93,18 +67,54 @@ def lower_with_spans(graph: ModelGraph, chip: ChipSpec | None = None) -> tuple[P
     return program, tuple(spans)
 
 
-def _refs(args: tuple[object, ...], kwargs: tuple[tuple[str, object], ...]) -> list[int]:
-    found = refs_in(args, [])
-    for _, value in kwargs:
-        refs_in(value, found)
-    return found
+@contextmanager
+def _many_objects() -> Iterator[None]:
+    """Thousands of small objects come and stay: the garbage collector would look through them in vain."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
-def _lower_node(work: Lowering, caches: Caches, floats: list[int]) -> None:
+def _lower_nodes(work: Lowering) -> list[tuple[int, int]]:
+    nodes, subops, constant, floating = work.graph.nodes, work.subops, work.constant, work.floating
+    caches, tables = Caches(work.graph), RotaryTables()
+    norms = rms_norms(work.graph, work.stored)
+    spans: list[tuple[int, int]] = []
+    place, count = 0, len(nodes)
+    while place < count:
+        node = work.node = nodes[place]
+        work.module = node.module
+        before, last = len(subops), place
+        read = refs_of(node)
+        if tables.made:
+            tables.read_escaped(work, read)
+        unknown = [value for value in read if not constant[value]]
+        if not unknown:
+            lower_control(work)
+            tables.note(node)
+        elif not any(floating[value] for value in unknown):
+            lower_routing(work)
+        elif place in norms:
+            _lower_norm(work, norms[place])
+            last = norms[place].last
+        else:
+            _lower_node(work, caches, unknown)
+        if len(subops) == before or work.of[nodes[last].outputs[0]] < 0:
+            raise work.refusal("gave no sub-operation, which is an error of the lowering")
+        spans += [(before, len(subops))] * (last + 1 - place)
+        place = last + 1
+    return spans
+
+
+def _lower_node(work: Lowering, caches: Caches, unknown: list[int]) -> None:
     node = work.node
     if caches.lower(work):
         return
-    for value in floats:
+    for value in unknown:
         given = work.graph.values[value]
         if given.kind == "input" and is_cache_name(given.name) and value not in work.caches:
             read_cache(work, value)
@@ -122,11 +132,3 @@ def _lower_norm(work: Lowering, norm: RmsNorm) -> None:
     made = work.of[norm.out] = work.value(work.graph.values[norm.out].shape)
     weight = None if norm.weight is None else Ref(norm.weight)
     rms_norm(work, work.read(Ref(norm.x)), weight, norm.eps, norm.offset, made)
-
-
-def _read_table(work: Lowering, value: int, largest: float) -> None:
-    """A table of positions is prepared before the run and read from the dense crossbar."""
-    table = work.of[value]
-    shape = work.values[table].shape
-    made = work.of[value] = work.value(shape, "constant")
-    work.table_read("rotary table", table, made, largest)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ohmformer.compiler.graph import GraphNode, ModelGraph, Ref
 from ohmformer.compiler.lower_stored import Stored
-from ohmformer.compiler.lower_work import refs_in
+from ohmformer.compiler.lower_work import Lowering
 
-__all__ = ["RmsNorm", "rms_norms", "rotary_tables"]
+__all__ = ["RmsNorm", "RotaryTables", "rms_norms"]
 
 Stores = Mapping[int, Stored]
 SAME = frozenset({"to", "float", "type_as", "type"})
@@ -161,22 +161,34 @@ class _Match:
         return ""
 
 
-def rotary_tables(graph: ModelGraph, constant: Callable[[int], bool]) -> dict[int, float]:
-    """Cosines and sines that leave a module called *RotaryEmbedding*, with the largest they can be.
+class RotaryTables:
+    """Cosines and sines that leave a module called *RotaryEmbedding*.
 
     They depend on positions alone, so they are made before the run and read from the dense crossbar.
+    made: constants of such modules that have not been read, with the nodes that made them
     """
-    made: dict[int, GraphNode] = {}
-    found: dict[int, float] = {}
-    for node in graph.nodes:
+
+    def __init__(self) -> None:
+        self.made: dict[int, GraphNode] = {}
+
+    def note(self, node: GraphNode) -> None:
+        """Remember the constants that ``node`` makes, if it is one of such a module."""
         if "RotaryEmbedding" in node.module_type:
-            made.update(dict.fromkeys(node.outputs, node))
-        elif made:
-            for value in refs_in((node.args, tuple([item for _, item in node.kwargs])), []):
-                maker = made.get(value)
-                if maker is not None and value not in found and constant(value):
-                    found[value] = _largest(maker)
-    return found
+            self.made.update(dict.fromkeys(node.outputs, node))
+
+    def read_escaped(self, work: Lowering, read: Sequence[int]) -> None:
+        """Read the tables among what the node that is being lowered reads, if it is of another module."""
+        for value in read:
+            maker = self.made.get(value)
+            if maker is None or maker.module == work.node.module:
+                continue
+            del self.made[value]
+            if work.floating[value]:
+                table, module = work.of[value], work.module
+                made = work.of[value] = work.value(work.values[table].shape, "constant")
+                work.module = maker.module
+                work.table_read("rotary table", table, made, _largest(maker))
+                work.module = module
 
 
 def _largest(node: GraphNode) -> float:

@@ -30,7 +30,7 @@ __all__ = [
     "encoded",
     "given_by_name",
     "is_cache_name",
-    "refs_in",
+    "refs_of",
     "share_of",
     "two_operands",
 ]
@@ -58,6 +58,7 @@ class Lowering:
         self.constant = bytearray(len(graph.values))
         self.floating = [value.dtype.startswith(("float", "bfloat", "complex")) for value in graph.values]
         self.stored = stored_parameters(graph, chip)
+        self.stored_words = sum(stored.words for stored in self.stored.values())
         self.stored_names = {stored.name: value for value, stored in self.stored.items()}
         self.parts: dict[str, int] = {}
         self.caches: dict[int, int] = {}
@@ -312,17 +313,29 @@ def encoded(value: Any, place: Any, known: dict[int, int]) -> Any:
     return value
 
 
-def refs_in(value: Any, found: list[int]) -> list[int]:
-    """Ids of the graph's values among nested arguments."""
-    kind = type(value)
-    if kind is Ref:
-        found.append(value.value)
-    elif kind is tuple:
-        for item in value:
-            refs_in(item, found)
-    elif kind is slice:
-        refs_in((value.start, value.stop, value.step), found)
+def refs_of(node: GraphNode) -> list[int]:
+    """Ids of the graph's values that a node reads, in order."""
+    found: list[int] = []
+    for item in node.args:
+        if type(item) is Ref:
+            found.append(item.value)
+        elif type(item) is tuple or type(item) is slice:
+            _refs_in(item, found)
+    for _, item in node.kwargs:
+        if type(item) is Ref:
+            found.append(item.value)
+        elif type(item) is tuple:
+            _refs_in(item, found)
     return found
+
+
+def _refs_in(value: Any, found: list[int]) -> None:
+    items = value if type(value) is tuple else (value.start, value.stop, value.step)
+    for item in items:
+        if type(item) is Ref:
+            found.append(item.value)
+        elif type(item) is tuple or type(item) is slice:
+            _refs_in(item, found)
 
 
 def given_by_name(node: GraphNode, names: Sequence[str]) -> dict[str, Any]:

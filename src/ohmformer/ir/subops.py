@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 Resident = Literal["weight", "activation", "constant"]
 MoveKind = Literal["view", "copy", "cache", "fold", "control"]
+MOVE_KINDS: tuple[MoveKind, ...] = get_args(MoveKind)
 ValueKind = Literal["input", "stored", "constant", "activation", "cache"]
 JSON: TypeAlias = "bool | int | float | str | tuple[JSON, ...] | None"
 Arguments = tuple[tuple[str, JSON], ...]
@@ -158,8 +159,8 @@ class Move:
     arguments: Arguments = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(MoveKind):
-            raise SubOpError(f"Move.kind is {self.kind!r}: allowed are {', '.join(get_args(MoveKind))}.")
+        if self.kind not in MOVE_KINDS:
+            raise SubOpError(f"Move.kind is {self.kind!r}: allowed are {', '.join(MOVE_KINDS)}.")
         if isinstance(self.elements, bool) or not isinstance(self.elements, int) or self.elements < 0:
             raise SubOpError(f"Move.elements is {self.elements!r}: it must be a whole number of at least 0.")
 
