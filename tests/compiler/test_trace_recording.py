@@ -182,6 +182,11 @@ def test_calls_that_differ_at_all_are_not_taken_for_each_other(other: Callable[[
     )
 
 
+def test_keywords_of_other_names_are_other_calls() -> None:
+    _, (whole, rows) = record(lambda x: (torch.norm(x, p=1), torch.norm(x, dim=1)), shape(4, 6))
+    assert (tuple(whole.shape), tuple(rows.shape)) == ((), (4,))
+
+
 def test_operations_beneath_no_function_are_nodes_of_their_own() -> None:
     """vmap hands its function wrapped tensors: what is seen is what it does beneath."""
     recording, result = record(lambda x: torch.vmap(lambda row: row * 2 + 1)(x), shape(4, 3))
