@@ -121,7 +121,8 @@ class StoredLayer(DynamicLayer):
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Every sample ``repeats`` times."""
         if self.key_rows.tokens:
-            self._take(torch.arange(len(self.key_rows.codes)).repeat_interleave(repeats))
+            each = torch.arange(len(self.key_rows.codes), device=self.device)
+            self._take(each.repeat_interleave(repeats))
 
     def offload(self) -> None:
         """The chip's memory is where it is."""

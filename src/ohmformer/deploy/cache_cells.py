@@ -15,16 +15,17 @@ from torch import Tensor
 
 from ohmformer.devices import level_conductances, read_error_probabilities
 from ohmformer.engine.randomness import mix, mix_keys, poisson_counts, signed
-from ohmformer.numerals import from_symbols, symbols_per_value, to_symbols
+from ohmformer.numerals import HOST, from_symbols, on_host, symbols_per_value, to_symbols
 from ohmformer.specs import DenseCellSpec, DenseSpec
 
 NEGLIGIBLE = 1e-10  # a cell misread more rarely than this, per read, is taken as never misread
 OFTEN = 1 / 8  # share of unsafe cells above which every cell of a row is drawn
 FEW = 100.0  # hits expected in a row above which every cell of it is drawn
-STEPS = torch.arange(0, 9.0, 0.01, dtype=torch.float64)  # standardised programming deviations
+STEPS = torch.arange(0, 9.0, 0.01, dtype=torch.float64, device=HOST)  # standardised programming deviations
 
 
 @lru_cache(maxsize=64)
+@on_host
 def safe_deviations(cell: DenseCellSpec) -> Tensor:
     """[symbol, side] the standardised deviation up to which a cell is misread at most NEGLIGIBLE often.
 
@@ -48,6 +49,7 @@ def _programming_sd(cell: DenseCellSpec) -> float:
 
 
 @lru_cache(maxsize=64)
+@on_host
 def symbol_values(bits: int, dense: DenseSpec) -> Tensor:
     """[symbol_index, symbol] what a symbol adds to the number, against symbol 0."""
     cell_bits = dense.cell.bits
@@ -151,7 +153,7 @@ class CodeCells:
     def write(self, codes: Tensor, first_token: int, position: int) -> UncertainCells | None:
         """Write new rows; the cells that may be misread, or None.
 
-        codes:       [batch, head, token, element], whole numbers
+        codes:       [batch, head, token, element], whole numbers, in host memory as the cells
         first_token: address of the first of them in the cache
         position:    of the first of them in the sequence, which a sliding window does not change
         """
@@ -192,7 +194,7 @@ class CodeCells:
             row = torch.arange(len(rows), device=rows.device).repeat_interleave(per_row)
             place = torch.arange(per_row, device=rows.device).repeat(len(rows))
             return row, place, mix_keys(rows[row], place), 1.0
-        expected = torch.tensor(rate, dtype=torch.float64)
+        expected = torch.tensor(rate, dtype=torch.float64, device=HOST)
         count = poisson_counts(expected.expand(len(rows)).cpu(), _uniform(rows, 0).cpu()).to(rows.device)
         row = torch.arange(len(rows), device=rows.device).repeat_interleave(count)
         start = (count.cumsum(0) - count)[row]

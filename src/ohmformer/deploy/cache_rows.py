@@ -15,7 +15,7 @@ from ohmformer.deploy.interception import ChipMode
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.engine import kernels
 from ohmformer.errors import UserError
-from ohmformer.numerals import max_code, quantise_per_row
+from ohmformer.numerals import HOST, max_code, quantise_per_row
 
 KEYS, VALUES = 1, 2
 ROOM = 64  # tokens by which a full buffer grows, at least
@@ -125,7 +125,8 @@ class StoredRows:
         else:
             codes, scale = _quantised(values, self.home.bits)
             if self.home.cells:
-                self._join(self.home.cells[self.kind].write(codes, self.tokens, self.position))
+                cells = self.home.cells[self.kind]
+                self._join(cells.write(codes.to(HOST), self.tokens, self.position))
         new, stop = codes.shape[2], self.tokens + codes.shape[2]
         if self._codes is None or self._scale is None:
             self._codes, self._scale = codes, scale
@@ -154,7 +155,8 @@ class StoredRows:
             if len(cells):
                 codes = codes.clone()
                 place = (cells.batch, cells.head, cells.token - first, cells.element)
-                codes.index_put_(place, delta.to(codes.dtype), accumulate=True)
+                places = tuple(axis.to(codes.device) for axis in place)
+                codes.index_put_(places, delta.to(codes.device, codes.dtype), accumulate=True)
         given = codes.view(codes.shape) if self.home.as_codes else codes * scale
         setattr(given, CODED, Coded(codes=codes, scale=scale))
         return given
@@ -164,7 +166,7 @@ class StoredRows:
         if self._codes is not None and self._scale is not None:
             self._codes, self._scale = self._codes[index], self._scale[index]
             if self._uncertain is not None:
-                self._uncertain = self._uncertain.of_batch(index)
+                self._uncertain = self._uncertain.of_batch(index.to(HOST))
 
     def keep(self, start: int, stop: int) -> None:
         """Keep tokens ``start`` ... ``stop`` - 1 alone."""

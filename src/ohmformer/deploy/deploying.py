@@ -18,6 +18,7 @@ from ohmformer.deploy.constants import floats_in, is_constant, mark_constant
 from ohmformer.deploy.coverage import Coverage, CoverageRow
 from ohmformer.deploy.interception import ChipAudit, ChipMode
 from ohmformer.deploy.norms import RmsNormForm, is_rotary_table, rms_norm_form
+from ohmformer.deploy.placing import device_of, full_precision, require_same_device, settle
 from ohmformer.deploy.precision_runtime import PreciseRuntime
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.state import ATTRIBUTE, OnChip
@@ -25,6 +26,7 @@ from ohmformer.deploy.storage import check_parameters, store_parameters
 from ohmformer.deploy.tracing import checking_inputs, max_tokens, named_modules_running, run_on_shapes
 from ohmformer.engine import FastEngine, Mode, ProductEngine
 from ohmformer.errors import UserError
+from ohmformer.numerals import HOST
 from ohmformer.specs import ChipSpec
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -53,11 +55,12 @@ def deploy(
     allow:  names of torch operations without a place on the chip that may stay on the host
     check:  run the model once on a short input, collect the coverage table, refuse what is unknown
 
-    The original is untouched. Attention runs operation by operation (``eager``). The result is for
-    inference: it runs without gradients, in float32 between operations.
+    The original is untouched; the result lies where the original lies, and may be moved with ``to``.
+    Attention runs operation by operation (``eager``). The result is for inference: it runs without
+    gradients, in float32 between operations.
 
-    Error: UserError for NaN weights (naming the tensor) and unknown operations (naming operation and
-    module).
+    Error: UserError for NaN weights (naming the tensor), unknown operations (naming operation and module),
+    and a model on a device other than the CPU or a CUDA GPU, or on several.
     """
     if not isinstance(model, nn.Module):
         raise UserError(f"deploy needs a model, not a {type(model).__name__}.")
@@ -83,6 +86,7 @@ def deploy(
 
 def put_on_chip(model: Model, runtime: Runtime, allow: Collection[str], check: bool) -> Model:
     """Copy ``model``, store its parameters for ``runtime``, and install the copy."""
+    device_of(model)
     check_parameters(model)
     deployed = _copied(model).eval()
     if isinstance(deployed, PreTrainedModel):
@@ -123,6 +127,7 @@ def install(deployed: Model, runtime: Runtime, allow: Collection[str], check: bo
             _wrap_rotary(module, runtime, mode)
         wrap_cached(module, home)
         _wrap_forward(module, runtime, mode)
+    settle(deployed, runtime)
     state = OnChip(runtime, mode)
     setattr(deployed, ATTRIBUTE, state)
     if check:
@@ -141,11 +146,12 @@ def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
             return original(*args, **kwargs)
         if module.training:
             raise UserError("A deployed model is for inference: call eval() before using it.")
+        require_same_device(runtime, args, kwargs)
         runtime.start_run(*_extent(args, kwargs), inputs=_memory(args, kwargs))
         mode.active = True
         masks = {key: mark_constant(_alias(value)) for key, value in kwargs.items() if "mask" in key}
         try:
-            with torch.no_grad(), torch.autocast("cpu", enabled=False), mode:
+            with torch.no_grad(), full_precision(runtime.device), mode:
                 return original(*args, **{**kwargs, **masks})
         finally:
             mode.active = False
@@ -201,10 +207,14 @@ def _wrap_rotary(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
 
     @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
+        if runtime.device.type not in ("cpu", "meta"):
+            args = tuple(_as_on_host(value) for value in args)
+            kwargs = {key: _as_on_host(value) for key, value in kwargs.items()}
         made = original(*args, **kwargs)
         if not all(is_constant(part) for part in floats_in(made, [])):
-            return made
+            return made if runtime.device.type in ("cpu", "meta") else _on_device(made, runtime.device)
         with mode.region():
+            made = _on_device(made, runtime.device)
             # a cosine or sine is at most 1, times the factor of the longer contexts
             largest = float(getattr(module, "attention_scaling", 1.0))
             if isinstance(made, tuple):
@@ -212,6 +222,21 @@ def _wrap_rotary(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
             return mark_constant(runtime.table(made, largest))
 
     module.forward = forward
+
+
+def _as_on_host(value: Any) -> Any:
+    """Addresses in host memory; of values, which only tell a type, a shape."""
+    if not isinstance(value, Tensor):
+        return value
+    if not value.is_floating_point():
+        return value.to(HOST)
+    return torch.zeros((), dtype=value.dtype, device=HOST).expand(value.shape)
+
+
+def _on_device(made: Any, device: torch.device) -> Any:
+    if isinstance(made, tuple):
+        return tuple(_on_device(part, device) for part in made)
+    return made.to(device) if isinstance(made, Tensor) else made
 
 
 def _checked(deployed: nn.Module, runtime: Runtime, mode: ChipMode) -> tuple[CoverageRow, ...]:

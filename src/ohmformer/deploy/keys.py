@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ohmformer.engine import mix, mix_keys
+from ohmformer.numerals import HOST
 
 READS, SHARED = 1 << 48, 1 << 49  # what sets reads of stored weights apart from rows
 SAMPLES_PER_READ = 16  # sequences that one read of a stored weight serves
@@ -37,7 +38,7 @@ def stream_of(kind: str, use: int) -> int:
 
 
 class RunKeys:
-    """The keys of one forward run.
+    """The keys of one forward run, in host memory wherever the model lies.
 
     samples: [sample] int64 numbers of the sequences in the batch
     tokens:  tokens of each
@@ -59,7 +60,7 @@ class RunKeys:
     def _groups(self) -> tuple[Tensor, list[tuple[int, int]]]:
         """Number of the read of each run of neighbouring samples, and the bounds of these runs."""
         number = self.samples // SAMPLES_PER_READ
-        begins = torch.ones(len(number), dtype=torch.bool)
+        begins = torch.ones(len(number), dtype=torch.bool, device=HOST)
         begins[1:] = number[1:] != number[:-1]
         starts = begins.nonzero().squeeze(-1)
         first = starts.tolist()
@@ -75,7 +76,7 @@ class RunKeys:
     @property
     def shared_read(self) -> Tensor:
         """[1] int64, the key of reads that serve all samples."""
-        start = torch.zeros(1, dtype=torch.int64)
+        start = torch.zeros(1, dtype=torch.int64, device=HOST)
         return mix_keys(start, start + SHARED + self.first)
 
     def row_bounds(self, lead: tuple[int, ...], flattened: bool = True) -> list[tuple[int, int]] | None:
@@ -112,7 +113,7 @@ class RunKeys:
             own, keys = (total,), self._sample_keys[:1]
         # rows that are no tokens (a pooled vector, an expert's) still differ from run to run by ``first``
         each = self.tokens if self.tokens and prod(own) % self.tokens == 0 else 1
-        place = torch.arange(each) + self.first
-        head = torch.arange(prod(own) // each) << 32
+        place = torch.arange(each, device=HOST) + self.first
+        head = torch.arange(prod(own) // each, device=HOST) << 32
         index = (head.unsqueeze(-1) + place).reshape(-1)
         return mix_keys(keys.unsqueeze(-1).expand(-1, len(index)), index.expand(len(keys), -1)).reshape(-1)

@@ -13,6 +13,7 @@ from ohmformer.deploy.running import Running
 from ohmformer.deploy.storage import StoredBlock
 from ohmformer.engine import Draw, Misreads, ResidentCodes
 from ohmformer.ir import Resident
+from ohmformer.numerals import divide
 
 
 class Products(Running):
@@ -146,7 +147,7 @@ class Products(Running):
             return found
         highest = (1 << (self.chip.precision.activation_bits - 1)) - 1
         largest = torch.maximum(values.amax(-1), -values.amin(-1))
-        scale = (largest / highest).clamp_min_(torch.finfo(torch.float32).tiny)
+        scale = divide(largest, highest).clamp_min_(torch.finfo(torch.float32).tiny)
         return scale.masked_fill_(largest == 0, 1.0)
 
     def _matmul_by_steps(self, left: Tensor, right: Tensor, factor: Tensor | None, draw: Draw) -> Tensor:
@@ -182,7 +183,7 @@ class Products(Running):
         streamed, scale = self._encode(x.float())
         bits = self.chip.precision.activation_bits
         flat = streamed.reshape(rows, 1, inner)
-        other = torch.ones(inner, 1) if resident == "constant" else flat.transpose(-1, -2)
+        other = flat.new_ones(inner, 1) if resident == "constant" else flat.transpose(-1, -2)
         if resident == "constant":
             flat = flat.reshape(rows, inner)
         y = self.engine.product(flat, other, streamed_bits=bits, resident_bits=bits, draw=draw).to(
@@ -207,7 +208,7 @@ class Products(Running):
         flat = x.permute(*kept, *dims).reshape(*(x.shape[d] for d in kept), count)
         y = self._row_sum(flat)
         if mean:
-            y = y / count
+            y = divide(y, count)
         if keepdim:
             for d in dims:
                 y = y.unsqueeze(d)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from ohmformer.numerals import HOST
+
 PROBE_ROWS = 4
 
 
@@ -36,12 +38,12 @@ def rms_norm_form(module: nn.Module) -> RmsNormForm | None:
     if weight is not None and weight.ndim != 1:
         return None
     width = len(weight) if weight is not None else 16
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator(HOST).manual_seed(1)
     probe = copy.deepcopy(module).to_empty(device="cpu").float()
-    gain = torch.rand(width, generator=generator) + 0.5
+    gain = torch.rand(width, generator=generator, device=HOST) + 0.5
     if weight is not None:
         probe.weight = nn.Parameter(gain)
-    x = torch.randn(PROBE_ROWS, width, generator=generator) * 3 + 1
+    x = torch.randn(PROBE_ROWS, width, generator=generator, device=HOST) * 3 + 1
     with torch.no_grad():
         try:
             y = probe(x)

@@ -17,6 +17,7 @@ from ohmformer.deploy.names import COMPARATOR_NAMES, CONTROL_NAMES, MOVEMENT_NAM
 from ohmformer.deploy.products import PRODUCT_RULES, Rule, operands
 from ohmformer.deploy.refusals import unknown
 from ohmformer.deploy.runtime import Runtime
+from ohmformer.numerals import divide
 
 
 def _is_number(value: object) -> bool:
@@ -79,6 +80,9 @@ def rule_divide(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: 
         raise unknown(runtime, "div with rounding")
     if _is_number(second):
         runtime.note("constant factor", ACCUMULATOR, "folded into the scale")
+        off_host = isinstance(first, Tensor) and first.device.type not in ("cpu", "meta")
+        if off_host and isinstance(second, (int, float)):
+            return divide(runtime.value_of(first), second)
         return _run(runtime, function, args, kwargs)
     return _times_reciprocal(runtime, runtime.value_of(first), runtime.value_of(second))
 

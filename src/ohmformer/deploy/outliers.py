@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ohmformer.numerals import max_code
+from ohmformer.numerals import divide, max_code
 
 MAX_OUTLIERS = 64
 
@@ -41,7 +41,7 @@ def split_outliers(values: Tensor, count: int, bits: int) -> tuple[Tensor, Tenso
     place = values.abs().topk(min(count, values.shape[-1]), dim=-1).indices
     largest = values.gather(-1, place)
     highest = max_code(bits)
-    step = largest.abs().amax(-1, keepdim=True).div_(highest)
+    step = divide(largest.abs().amax(-1, keepdim=True), highest)
     step = torch.where(step > 0, step, torch.ones_like(step))
     coded = torch.div(largest, step).round_().clamp_(-highest, highest).mul_(step)
     outliers = torch.zeros_like(values).scatter_(-1, place, coded)

@@ -46,7 +46,7 @@ def compensated_rounding(rows: Tensor, moments: Tensor, bits: int) -> Tensor:
     inner = left.shape[1]
     for start in range(0, inner, BLOCK):
         stop = min(start + BLOCK, inner)
-        errors = torch.empty(len(left), stop - start)
+        errors = left.new_empty(len(left), stop - start)
         for j in range(start, stop):
             code = (left[:, j] / scale).round_().clamp_(-highest, highest)
             codes[:, j] = torch.where(held[:, j] != 0, held[:, j], code)

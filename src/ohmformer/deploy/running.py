@@ -14,7 +14,7 @@ from ohmformer.deploy.storage import StoredBlock, StoredParameter
 from ohmformer.engine import Draw, FusedOperations, Misreads, ProductEngine, ReadPlan, plan_reads
 from ohmformer.errors import UserError
 from ohmformer.ir import DenseRead, FunctionCall, Product, Recorder, Resident, SubOp
-from ohmformer.numerals import quantise_per_row, quantise_per_tensor
+from ohmformer.numerals import HOST, quantise_per_row, quantise_per_tensor
 from ohmformer.specs import ChipSpec
 
 BLOCK = "_ohmformer_block"  # attribute of a tensor that stands for one expert of a stored parameter
@@ -27,9 +27,10 @@ class Running:
         self.chip = chip
         self.engine = engine
         self.seed = seed
+        self.device = HOST  # where the model lies
         self.samples = 0  # sequences met so far, the number of the next one
         self.numbers: Tensor | None = None  # of the samples, where the caller gives them
-        self.keys = RunKeys(torch.zeros(1, dtype=torch.int64), 1, 0)
+        self.keys = RunKeys(torch.zeros(1, dtype=torch.int64, device=HOST), 1, 0)
         self.parameters: dict[int, StoredParameter] = {}
         self.coverage: Coverage | None = None
         self.recorder: Recorder | None = None
@@ -41,6 +42,12 @@ class Running:
         self._experts = False  # whether a tensor stands for an expert
         self._fused = FusedOperations(chip, engine)
 
+    def moved(self, device: torch.device, parameters: dict[int, StoredParameter]) -> None:
+        """The model lies on another device now, its parameters have other identities."""
+        self.device, self.parameters = device, parameters
+        self._blocks.clear()
+        self._plan = self._shared_plan = None
+
     # --- bookkeeping -------------------------------------------------------------------------------
 
     def start_run(self, batch: int, tokens: int, first: int, inputs: frozenset[int] = frozenset()) -> None:
@@ -51,7 +58,7 @@ class Running:
         Its noise depends on the seed, the numbers of the samples and the positions of their tokens alone.
         """
         if self.numbers is None:
-            samples = torch.arange(self.samples, self.samples + batch)
+            samples = torch.arange(self.samples, self.samples + batch, device=HOST)
             self.samples += batch
         else:
             samples = self.numbers.repeat_interleave(max(1, batch // max(1, len(self.numbers))))
@@ -191,7 +198,7 @@ class Running:
         if bounds is None:
             return block.entry.values(found), None
         own = torch.stack([block.entry.values(found, read).reshape(-1) for read in range(len(bounds))])
-        counts = torch.tensor([stop - start for start, stop in bounds])
+        counts = torch.tensor([stop - start for start, stop in bounds], device=own.device)
         return None, own.repeat_interleave(counts, 0).reshape(*lead, -1)
 
     def value_of(self, value: Any, used: int | None = None) -> Any:

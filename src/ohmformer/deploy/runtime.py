@@ -12,7 +12,7 @@ from ohmformer.deploy.multiplying import Products
 from ohmformer.engine import Draw, Misreads
 from ohmformer.errors import UserError
 from ohmformer.functions import LinearSubOps, evaluate, layer_norm, rms_norm, softmax
-from ohmformer.numerals import max_code, quantise_with_scale, symbols_per_value
+from ohmformer.numerals import HOST, max_code, quantise_with_scale, symbols_per_value
 
 
 class Runtime(Products):
@@ -131,8 +131,8 @@ class Runtime(Products):
             values: Tensor = entry.values(self.misreads(entry, shared=True))
             return values[ids]
         rows = entry.blocks[0].rows(ids).float().reshape(*ids.shape, entry.inner)
-        wanted = torch.zeros(entry.rows, dtype=torch.bool)
-        wanted[ids] = True
+        wanted = torch.zeros(entry.rows, dtype=torch.bool, device=HOST)
+        wanted[ids.to(HOST)] = True
         # addresses that the model made itself (positions) may serve the whole batch: one read for all
         own = ids.untyped_storage().data_ptr() in self._inputs
         bounds = self.keys.row_bounds(tuple(ids.shape), flattened=False) if own else None
@@ -147,6 +147,7 @@ class Runtime(Products):
         """Put each read's errors into the rows [*ids, inner] that it serves."""
         inner = rows.shape[-1]
         flat, places = rows.view(-1, inner), ids.reshape(-1)
+        found = found.on(rows.device)
         row, column = found.position // inner, found.position % inner
         for read, (start, stop) in enumerate(bounds):
             mine = found.sample == read

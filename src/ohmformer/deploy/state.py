@@ -13,8 +13,9 @@ from ohmformer.deploy.coverage import CoverageRow
 from ohmformer.deploy.interception import ChipMode
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.storage import StoredParameter
-from ohmformer.engine import FastEngine, Mode, mode_of
+from ohmformer.engine import FastEngine, Mode, kernels, mode_of
 from ohmformer.errors import UserError
+from ohmformer.numerals import HOST
 from ohmformer.specs import ChipSpec
 
 ATTRIBUTE = "on_chip"
@@ -51,6 +52,17 @@ class OnChip:
         return engine.runs if isinstance(engine, FastEngine) else mode_of(self._runtime.chip.tile)
 
     @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return self._runtime.device
+
+    @property
+    def computed_by(self) -> str:
+        """What computes the products: the C++ kernels of an instruction set, or torch, and where."""
+        native = kernels() if self.device.type == "cpu" else None
+        return f"torch on {self.device}" if native is None else f"C++ kernels ({native.name}) on cpu"
+
+    @property
     def parameters(self) -> tuple[StoredParameter, ...]:
         """The parameters as they lie in the dense crossbar."""
         return tuple(self._runtime.parameters.values())
@@ -81,7 +93,7 @@ class OnChip:
         A batch may hold several sequences for each number, one after the other (beams).
         """
         before = self._runtime.numbers
-        numbers = torch.tensor(list(samples), dtype=torch.int64)
+        numbers = torch.tensor(list(samples), dtype=torch.int64, device=HOST)
         if not len(numbers):
             raise UserError("No samples are numbered: at least one number is needed.")
         self._runtime.numbers = numbers

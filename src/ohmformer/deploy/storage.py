@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -68,7 +68,7 @@ class StoredParameter:
         for block in self.blocks:
             size = block.shape[0] * block.shape[1]
             mine = (positions >= start) & (positions < start + size)
-            found[mine] = block.at(positions[mine] - start)
+            found[mine] = block.at(positions[mine] - start).to(found.device)
             start += size
         return found
 
@@ -89,6 +89,7 @@ class StoredParameter:
     def _as_read(self, misreads: Misreads | None, sample: int) -> Tensor:
         codes = self.codes.float()
         if misreads is not None:
+            misreads = misreads.on(codes.device)
             mine = misreads.sample == sample
             codes.view(-1).index_add_(0, misreads.position[mine], misreads.delta[mine].float())
         return codes * (self.scale if self.role == "vector" else self.scale.unsqueeze(-1))
@@ -98,6 +99,12 @@ class StoredParameter:
         if self.role == "columns":
             return values.reshape(*self.shape[:-2], self.shape[-1], self.shape[-2]).transpose(-1, -2)
         return values.reshape(self.shape)
+
+    def on(self, device: torch.device) -> StoredParameter:
+        """The same, with its numbers on a device; its cells stay in host memory."""
+        return replace(
+            self, blocks=tuple(block.on(device) for block in self.blocks), scale=self.scale.to(device)
+        )
 
     def words_of(self, share: float) -> int:
         """Words read when a share of the numbers is read."""
@@ -214,7 +221,8 @@ def quantised_parameter(
     values = as_rows(values, role, kernel)
     if values.is_meta:
         return values, torch.empty(values.shape[0], device="meta"), bits
-    codes, scales = torch.empty(values.shape, dtype=narrow), torch.empty(values.shape[0])
+    codes = torch.empty(values.shape, dtype=narrow, device=values.device)
+    scales = torch.empty(values.shape[0], device=values.device)
     step = max(1, CHUNK // max(1, values.shape[1]))
     for start in range(0, len(values), step):
         part = quantise_per_row(values[start : start + step].float(), bits, dtype=narrow)
@@ -287,13 +295,18 @@ def _finite(values: Tensor) -> bool:
     return bool(torch.isfinite(torch.stack(torch.aminmax(values))).all())
 
 
+def nothing(shape: torch.Size, device: torch.device) -> Tensor:
+    """A tensor of one NaN that takes no memory."""
+    return torch.full((), math.nan, dtype=torch.float32, device=device).expand(shape)
+
+
 def leave_parameter(parameter: nn.Parameter) -> None:
     """What a stored parameter leaves behind: its shape, filled with one NaN that takes no memory.
 
     Whoever computes with it instead of reading the chip gets NaN.
     """
     if not parameter.is_meta:
-        parameter.data = torch.full((), math.nan, dtype=torch.float32).expand(parameter.shape)
+        parameter.data = nothing(parameter.shape, parameter.device)
     parameter.requires_grad_(False)
 
 

@@ -63,7 +63,8 @@ def _inputs(model: nn.Module, batch: int, tokens: int) -> dict[str, Any]:
     if device.type == "meta":
         ids = torch.empty(batch, tokens, dtype=torch.long, device=device)
     else:
-        ids = (torch.arange(batch * tokens) % max(1, vocabulary - 1)).reshape(batch, tokens) % vocabulary
+        numbers = torch.arange(batch * tokens, device=device) % max(1, vocabulary - 1)
+        ids = numbers.reshape(batch, tokens) % vocabulary
     inputs: dict[str, Any] = {"input_ids": ids}
     if getattr(config, "is_encoder_decoder", False):
         inputs["decoder_input_ids"] = ids

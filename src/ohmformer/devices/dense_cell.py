@@ -44,7 +44,7 @@ def level_conductances(cell: DenseCellSpec) -> Tensor:
     returns: [level], S, float64
     Error:   rounding of float64.
     """
-    return torch.linspace(cell.g_min_S, cell.g_max_S, cell.levels, dtype=torch.float64)
+    return torch.linspace(cell.g_min_S, cell.g_max_S, cell.levels, dtype=torch.float64, device="cpu")
 
 
 def thresholds(cell: DenseCellSpec) -> Tensor:
@@ -161,7 +161,7 @@ def read_sd(conductance: Tensor, cell: DenseCellSpec) -> Tensor:
     noise = cell.noise
     if noise.read_noise == 0:
         return conductance * noise.environment_noise
-    sense_path = torch.tensor(noise.read_noise * conductance_range(cell), dtype=conductance.dtype)
+    sense_path = conductance.new_full((), noise.read_noise * conductance_range(cell))
     return torch.hypot(conductance * noise.environment_noise, sense_path)
 
 

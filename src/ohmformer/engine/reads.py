@@ -41,6 +41,8 @@ Numbers = Callable[[Tensor], Tensor]
 class Misreads:
     """The wrong numbers of some reads of one tensor, by position, then by sample; each named once.
 
+    They are found in host memory, where the cells lie.
+
     sample:   index into the samples of the plan, int64
     position: flat index of the number, int64
     delta:    what must be added to the number, int32, not 0
@@ -52,6 +54,12 @@ class Misreads:
 
     def __len__(self) -> int:
         return len(self.position)
+
+    def on(self, device: torch.device) -> Misreads:
+        """The same on a device."""
+        if device == self.position.device:
+            return self
+        return Misreads(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
