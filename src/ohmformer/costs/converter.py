@@ -25,7 +25,14 @@ from ohmformer.costs.component import Component, Interval
 from ohmformer.specs import Source, SpecError
 from ohmformer.units import GIGA, PICO, UM2
 
-__all__ = ["MAX_BITS", "TABLE_RATE_HZ", "converter", "converter_table", "polarity_comparator"]
+__all__ = [
+    "MAX_BITS",
+    "SURVEY_MIN_BITS",
+    "TABLE_RATE_HZ",
+    "converter",
+    "converter_table",
+    "polarity_comparator",
+]
 
 MAX_BITS = 16
 TABLE_RATE_HZ = 1.28 * GIGA
