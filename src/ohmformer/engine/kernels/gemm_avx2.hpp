@@ -110,14 +110,34 @@ inline void finish_packing(int8_t* packed, int64_t columns, int64_t inner) {
   for (int64_t i = 0; i < spans; i++) reaches[i] = span_reach(packed + i * SPAN_BYTES);
 }
 
+// Sum of squares of the 8 codes that are summed with the one at `place` of its span.
+inline int32_t lane_squares(const int8_t* span, int64_t place) {
+  const int8_t* lane = span + place % STEP_BYTES / 2 * 2;
+  int32_t sum = 0;
+  for (int t = 0; t < STEPS; t++) {
+    const int32_t even = static_cast<int8_t>(lane[t * STEP_BYTES] ^ EVEN);
+    const int32_t odd = static_cast<int8_t>(lane[t * STEP_BYTES + 1] ^ ODD);
+    sum += even * even + odd * odd;
+  }
+  return sum;
+}
+
 inline void patch(int8_t* packed, int64_t columns, int64_t inner, const int64_t* places, const int32_t* deltas,
                   int64_t count) {
   float* reaches = reaches_of(packed, columns, inner);
   for (int64_t i = 0; i < count; i++) {
-    const int64_t n = places[i] / inner, k = places[i] % inner, place = place_of(n, k, inner);
+    const int64_t n = places[i] / inner, k = places[i] - n * inner, place = place_of(n, k, inner);
     const int sign = k & 1 ? ODD : EVEN;
-    packed[place] = static_cast<int8_t>(static_cast<int8_t>((packed[place] ^ sign) + deltas[i]) ^ sign);
-    reaches[place / SPAN_BYTES] = span_reach(packed + place / SPAN_BYTES * SPAN_BYTES);
+    const int32_t code = static_cast<int8_t>(packed[place] ^ sign), other = static_cast<int8_t>(code + deltas[i]);
+    packed[place] = static_cast<int8_t>(other ^ sign);
+    int8_t* span = packed + place / SPAN_BYTES * SPAN_BYTES;
+    float& largest = reaches[place / SPAN_BYTES];
+    const int32_t after = lane_squares(span, place), before = after - other * other + code * code;
+    const float reached = std::sqrt(static_cast<float>(after));
+    if (reached >= largest)
+      largest = reached;
+    else if (std::sqrt(static_cast<float>(before)) == largest)  // it may have been the only one
+      largest = span_reach(span);
   }
 }
 
