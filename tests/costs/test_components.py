@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +110,14 @@ def test_converter_survey_points() -> None:
     assert converter(8).energy_J.high == pytest.approx(by_hand * PICO, rel=1e-5)
     assert "Bits must be >= 4" in converter_table()["refusal_below_4_bits"]
     assert min(row["bits"] for row in converter_table()["rows"]) == 4
+
+
+def test_frozen_tables_come_from_the_versions_their_script_pins() -> None:
+    script = (Path(__file__).parents[2] / "scripts" / "cost_tables.py").read_text(encoding="utf-8")
+    pins = dict(re.findall(r"(hwcomponents-\w+)==([\d.]+)", script))
+    assert set(pins) == {"hwcomponents-adc", "hwcomponents-cacti"}
+    assert f"hwcomponents-adc {pins['hwcomponents-adc']}," in converter_table()["source"]
+    assert f"hwcomponents-cacti {pins['hwcomponents-cacti']}," in memory_table()["source"]
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8, 12])
