@@ -90,7 +90,7 @@ def test_a_resident_of_fewer_matrices_serves_several() -> None:
 
 def test_additions_at_addresses_count_their_addends() -> None:
     made = subops()[7]
-    scattered = replace(made, operation="addition at addresses", inputs=(9, 10), elements=24)
+    scattered = replace(made, arguments=(("form", "at addresses"),), inputs=(9, 10), elements=24)
     verify(flowing(subops=(*subops()[:7], scattered, *subops()[8:])))
     with pytest.raises(ProgramError, match="counts 48 elements: %10"):
         verify(flowing(subops=(*subops()[:7], replace(scattered, elements=48), *subops()[8:])))

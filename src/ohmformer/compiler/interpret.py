@@ -207,6 +207,8 @@ class _Run:
         first, second = values
         if form == "difference":
             return first.float() - second
+        if form == "lowest where not":
+            return first.masked_fill(~second, torch.finfo(first.dtype).min)
         if form == "difference from the mean":
             return first.float() - second / int(given["count"])
         return first + second

@@ -32,6 +32,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "getitem": operator.getitem,
     "setitem": _written,
     "where": torch.where,
+    "embedding": F.embedding,
     "copy": lambda x, y, *rest: y.to(x.dtype).expand(x.shape).clone(),
     "fill": lambda x, value: torch.full_like(x, value),
     "zero": torch.zeros_like,

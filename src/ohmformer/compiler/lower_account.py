@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ohmformer.compiler.graph import GraphNode, ModelGraph
-from ohmformer.compiler.lower import lower_with_spans
+from ohmformer.compiler.lower import Spans, lower_with_spans
 from ohmformer.ir import DenseRead, FunctionCall, Product, Program, ProgramError, SubOp
 from ohmformer.specs import ChipSpec
 
@@ -34,18 +34,24 @@ class Account:
     squares: int
 
 
-def account(graph: ModelGraph, program: Program, chip: ChipSpec | None = None) -> Account:
+def account(
+    graph: ModelGraph, program: Program, chip: ChipSpec | None = None, *, spans: Spans | None = None
+) -> Account:
     """Account for every ATen call of ``graph`` in ``program``; the chip is that of the lowering.
+
+    spans: as ``lower_with_spans`` gave them with this very program; without them the graph is lowered again
+           and the program must be what comes out
 
     The multiply-accumulates of every node are compared to the unit with those of the products that it became
     (sums with ones and rows with themselves apart), and those of the graph with those of the program.
     Error: ProgramError where the program is not the graph's, or anything does not add up.
     """
-    again, spans = lower_with_spans(graph, chip)
-    if again != program:
-        raise ProgramError(
-            f"The program {program.name!r} is not what the graph {graph.name!r} is lowered to."
-        )
+    if spans is None:
+        again, spans = lower_with_spans(graph, chip)
+        if again != program:
+            raise ProgramError(
+                f"The program {program.name!r} is not what the graph {graph.name!r} is lowered to."
+            )
     calls: Counter[str] = Counter()
     names: dict[str, Counter[str]] = {}
     products = before = sums = squares = 0

@@ -69,9 +69,9 @@ def lower_gather_add(work: Lowering) -> None:
     moved = tuple([(key, _renumbered(value, places)) for key, value in arguments])
     elements = prod(work.shape(source))
     if elements:
-        work.call(SCATTERED, "add", elements, tuple(order), work.out(), moved)
+        work.call("addition", "add", elements, tuple(order), work.out(), (*moved, SCATTERED))
     else:
-        work.move("copy", SCATTERED, tuple(order), (work.out(),), 0, moved)
+        work.move("copy", "addition", tuple(order), (work.out(),), 0, moved)
 
 
 def _renumbered(value: Any, places: dict[int, int]) -> Any:

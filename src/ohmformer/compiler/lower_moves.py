@@ -7,7 +7,7 @@ from typing import Any
 
 from ohmformer.compiler.graph import ModelGraph, Ref
 from ohmformer.compiler.lower_experts import lower_stack_view
-from ohmformer.compiler.lower_work import Lowering, is_cache_name
+from ohmformer.compiler.lower_work import Lowering, is_cache_name, refs_of
 from ohmformer.ir import CACHE_APPEND, CACHE_READ, MoveKind
 
 __all__ = ["Caches", "lower_control", "lower_move", "lower_routing", "place_of", "read_cache"]
@@ -29,6 +29,8 @@ MOVEMENT = _words(
     constant_pad_nd broadcast_to unfold diagonal tril triu diag_embed atleast_1d atleast_2d index_fill zero
     fill meshgrid as_strided bool set_data"""
 )
+# Bits of the numbers' fractions; a type that is not here holds whole numbers.
+WIDTHS = {"float64": 52, "float32": 23, "float16": 10, "bfloat16": 7, "complex128": 52, "complex64": 23}
 # Comparisons and selection by masks: no values are made.
 SELECTION = _words(
     """masked_fill where eq ne lt le gt ge less less_equal greater greater_equal not_equal isnan isinf
@@ -83,6 +85,8 @@ def lower_move(work: Lowering) -> None:
         raise work.refusal("drops numbers: only evaluated models can be lowered")
     if _accumulates(work):
         raise work.refusal("accumulates into what it writes, which has no lowering")
+    if name in MOVEMENT and name not in SHAPES:
+        _refuse_conversion(work)
     if lower_stack_view(work):
         return
     used = sum([prod(work.graph.values[value].shape) for value in node.outputs])
@@ -103,6 +107,15 @@ def _way(work: Lowering) -> MoveKind:
         if any(step == 0 and length > 1 for step, length in zip(value.stride, value.shape, strict=True)):
             return "view"
     return "copy"
+
+
+def _refuse_conversion(work: Lowering) -> None:
+    """A movement that changes numbers is none: rounding to a narrower type, or to whole numbers."""
+    node = work.node
+    made = work.graph.values[node.outputs[0]].dtype
+    read = [work.graph.values[value].dtype for value in refs_of(node) if work.floating[value]]
+    if made != "bool" and any(dtype != made and WIDTHS[dtype] > WIDTHS.get(made, 0) for dtype in read):
+        raise work.refusal(f"makes {made} of {read[0]}, which has no lowering")
 
 
 def _active_dropout(work: Lowering) -> bool:

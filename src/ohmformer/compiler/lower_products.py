@@ -143,29 +143,54 @@ def lower_attention(work: Lowering) -> None:
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
     given = given_by_name(work.node, names)
     query, key, value = given["query"], given["key"], given["value"]
-    if given.get("dropout_p") or given.get("is_causal") or given.get("enable_gqa"):
-        raise work.refusal(
-            "is given dropout, is_causal or enable_gqa, which has no lowering; use eager attention"
-        )
+    if given.get("dropout_p"):
+        raise work.refusal("drops numbers: only evaluated models can be lowered")
     scale = 1 / math.sqrt(work.shape(query)[-1]) if given.get("scale") is None else given["scale"]
     q, k, v = work.read(query), work.read(key), work.read(value)
-    keys = work.reshaped(k, _swapped(work.shape(key)), "transpose", -1, -2)
-    lead = broadcast([work.shape(query)[:-2], work.shape(key)[:-2]]) or ()
-    shape = (*lead, work.shape(query)[-2], work.shape(key)[-2])
+    key_stride, value_stride = (work.graph.values[ref.value].stride for ref in (key, value))
+    shape = work.shape(query)
+    if given.get("enable_gqa") and work.shape(key)[-3] != shape[-3]:
+        times = shape[-3] // work.shape(key)[-3]
+        k, v = (_repeated(work, part, times) for part in (k, v))
+        key_stride, value_stride = (0, 1), (0, 1)  # a copy whose last axis is the contiguous one
+    keys = work.reshaped(k, _swapped(work.values[k].shape), "transpose", -1, -2)
+    lead = broadcast([shape[:-2], work.values[k].shape[:-2]]) or ()
+    shape = (*lead, shape[-2], work.values[k].shape[-2])
     scores, scaled = work.value(shape), work.value(shape)
-    stride = _swapped(work.graph.values[key.value].stride)
-    _matmul(work, q, keys, stride, "attention scores", scores)
+    _matmul(work, q, keys, _swapped(key_stride), "attention scores", scores)
     work.move("fold", "constant factor", (scores,), (scaled,), prod(shape), _times(scale))
-    mask = given.get("attn_mask")
-    if mask is not None:
-        if not work.floating[mask.value]:
-            raise work.refusal("is given a mask of truth values, which has no lowering")
+    mask, form = given.get("attn_mask"), _LOWEST
+    if given.get("is_causal"):
+        place = _causal(work, shape[-2:])
+    elif mask is not None:
+        place, form = work.read(mask), () if work.floating[mask.value] else _LOWEST
+    if given.get("is_causal") or mask is not None:
         masked = work.value(shape)
-        work.call("mask", "add", prod(shape), (scaled, work.id_of(mask)), masked)
+        work.call("mask", "add", prod(shape), (scaled, place), masked, form)
         scaled = masked
     shares = work.value(shape)
     softmax(work, scaled, shares)
-    _matmul(work, shares, v, work.graph.values[value.value].stride, "attention context", work.out())
+    _matmul(work, shares, v, value_stride, "attention context", work.out())
+
+
+_LOWEST: Arguments = (("form", "lowest where not"),)
+
+
+def _repeated(work: Lowering, value: int, times: int) -> int:
+    """Each head for ``times`` heads of queries: by address alone, nothing is copied."""
+    shape = work.values[value].shape
+    wide = (*shape[:-3], shape[-3] * times, *shape[-2:])
+    return work.reshaped(value, wide, "repeat_interleave", times, -3)
+
+
+def _causal(work: Lowering, shape: Shape) -> int:
+    """True where a row may see a column: a mask known before the data."""
+    ones, mask = work.value(shape, "constant"), work.value(shape, "constant")
+    made: Arguments = (("torch", "ones"), ("args", shape), ("kwargs", (("dtype", "bool"),)))
+    work.move("control", "causal mask", (), (ones,), prod(shape), made)
+    lower: Arguments = (("torch", "tril"), ("args", (("%", 0),)))
+    work.move("control", "causal mask", (ones,), (mask,), prod(shape), lower)
+    return mask
 
 
 def lower_convolution(axes: int) -> Callable[[Lowering], None]:

@@ -250,7 +250,8 @@ class Lowering:
 
     def reshaped(self, value: int, shape: Shape, how: str, *arguments: int) -> int:
         """A view of a value by a torch function of whole numbers, such as ``transpose`` of two axes."""
-        made = self.value(shape, self.values[value].kind)
+        kind = self.values[value].kind
+        made = self.value(shape, kind if kind in ("stored", "constant") else "activation")
         call: Arguments = (("torch", how), ("args", (("%", 0), *arguments)))
         self.move("view", how, (value,), (made,), prod(shape), call)
         return made

@@ -10,8 +10,8 @@ from ohmformer.ir.subops import DenseRead, FunctionCall, Move, Product, SubOp, V
 
 __all__ = ["SCALED", "SCATTERED", "broadcast", "shape_fault"]
 
-SCATTERED = "addition at addresses"
-"""The operation whose addends are fewer than the elements of its result."""
+SCATTERED = ("form", "at addresses")
+"""The argument of a call whose addends, read last, are fewer than the elements of its result."""
 
 SCALED = "scale of stored vectors"
 """The operation that multiplies streamed rows by the scales of the resident vectors they will meet."""
@@ -91,7 +91,7 @@ def _function(subop: FunctionCall, inputs: Sequence[Value], outputs: Sequence[Va
         if value.kind == "stored":
             return f"reads %{value.id}, which is stored: it has to be read first."
     result = outputs[0]
-    if subop.operation == SCATTERED:
+    if SCATTERED in subop.arguments:
         return _count(subop, inputs[-1])
     if subop.operation == SCALED:
         return _count(subop, result)
