@@ -95,7 +95,7 @@ def vesti(
     moved = traffic_of_arrays(program, chip, report.counts, dense=True)
     energy += [t for t in energy_terms(moved, chip, library, level) if t.count]
     latency = 0.0
-    for step, times in steps(program.subops).items():
+    for step, times in steps(program).items():
         busy = step_time(step, chip, library).busy_s
         work = _array_time_s(step.product, arrays, chip) if step.product else 0.0
         latency += times * max(work, busy["functions"], busy["buffer"], busy["dense reads"])
