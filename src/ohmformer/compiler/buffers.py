@@ -1,8 +1,10 @@
 """A home for every intermediate: the SRAM buffer by lifetime, dense cells for what does not fit.
 
 A value lives from the start of the step that writes it to the end of the last step that reads it; it is
-whole all that time: steps wait for whole values, so nothing is let go row by row (conservative). What only
-passes from a product to the functions of its own step never needs a home.
+whole all that time: steps wait for whole values, so nothing is let go row by row (conservative), with two
+exceptions. What only passes from a product to the functions of its own step needs no home. A result takes
+the place of a value that the functions of its step, and nothing else, read for the last time, number by
+number (a residual that is added to).
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from ohmformer.compiler.steps import StepGraph, Written
+from ohmformer.compiler.steps import LATE, StepGraph, Written
+from ohmformer.compiler.steps_slicing import sliced
 from ohmformer.specs import ChipSpec
 
 __all__ = ["BufferPlan", "Lifetimes", "lifetimes", "plan_buffers"]
 
 NEVER = 1 << 60
 Extra = tuple[int, int, int, int]
+Key = tuple[int, int]
 NO_EXTRA: Extra = (0, 0, 0, 0)
 
 
@@ -26,6 +30,8 @@ NO_EXTRA: Extra = (0, 0, 0, 0)
 class BufferPlan:
     """Where intermediates are.
 
+    graph:        the steps, attention in groups of heads where all heads at once would not fit
+    slices:       groups of heads
     peak_bits:    most that is alive at once, wherever it is; the cache too
     buffer_bits:  most that is in the buffer at once
     cache_bits:   keys and values of the tokens so far; cache_home: ``sram`` or ``dense``
@@ -36,6 +42,8 @@ class BufferPlan:
     spilled_coded, spilled_words: most numbers that are in dense cells at once
     """
 
+    graph: StepGraph
+    slices: int
     peak_bits: int
     buffer_bits: int
     cache_bits: int
@@ -88,18 +96,45 @@ def _dies(step: int, value: Written) -> int:
     return value.last if value.last >= 0 else step + value.uses[-1]
 
 
+def _replaced(graph: StepGraph, step: int) -> list[tuple[int, Key]]:
+    """Results of a step that take the place of a value: (place among its writes, value)."""
+    form = graph.forms[graph.order[step]]
+    roles: dict[tuple[int, int], int] = {}
+    for writer, place, role in form.reads:
+        roles[writer, place] = roles.get((writer, place), 0) | 1 << role
+    free = []
+    for (writer, place), read in roles.items():
+        if writer < 0 and read == 1 << LATE:
+            value = graph.forms[graph.order[step + writer]].writes[place]
+            if value.last < 0 and value.uses[-1] == -writer:
+                free.append((value, (step + writer, place)))
+    found = []
+    for place, result in enumerate(form.writes):
+        fits = (one for one in free if one[0].coded == result.coded and one[0].elements >= result.elements)
+        taken = next(fits, None)
+        if taken is not None:
+            free.remove(taken)
+            found.append((place, taken[1]))
+    return found
+
+
 def lifetimes(graph: StepGraph) -> Lifetimes:
     """What is alive during each step; worked out once."""
     kept = _LIFETIMES.get(graph)
     if kept is None:
         count = len(graph.order)
-        change = [[0] * (count + 1), [0] * (count + 1)]
+        change = [[0] * (count + 2), [0] * (count + 2)]
         for step, form in enumerate(graph.order):
             for value in graph.forms[form].writes:
                 row = change[0 if value.coded else 1]
                 row[step] += value.elements
                 row[_dies(step, value) + 1] -= value.elements
-        kept = _LIFETIMES[graph] = Lifetimes(_running(change[0][:-1]), _running(change[1][:-1]))
+            for place, _ in _replaced(graph, step):
+                value = graph.forms[form].writes[place]
+                row = change[0 if value.coded else 1]
+                row[step] -= value.elements
+                row[step + 1] += value.elements
+        kept = _LIFETIMES[graph] = Lifetimes(_running(change[0][:-2]), _running(change[1][:-2]))
     return kept
 
 
@@ -126,34 +161,88 @@ def _peak(graph: StepGraph, coded_bits: int, word_bits: int) -> int:
     return found
 
 
+def _groups(graph: StepGraph, bits: int, word: int, capacity: int) -> int:
+    """In how many groups the heads are done: as few as fit, or as many as lower the peak."""
+    batch = min((run[2] for run in graph.runs), default=1)
+    if batch == 1 or _peak(graph, bits, word) <= capacity:
+        return 1
+    coded, words, coded_inside, words_inside = _around_runs(graph)
+
+    def peak(slices: int) -> int:
+        return max(
+            (c + -(-ic // slices)) * bits + (w + -(-iw // slices)) * word
+            for c, w, ic, iw in zip(coded, words, coded_inside, words_inside, strict=True)
+        )
+
+    groups = [slices for slices in range(1, batch + 1) if batch % slices == 0]
+    wanted = max(capacity, peak(batch))
+    return next(slices for slices in groups if peak(slices) <= wanted)
+
+
+_AROUND: WeakKeyDictionary[StepGraph, tuple[tuple[int, ...], ...]] = WeakKeyDictionary()
+
+
+def _around_runs(graph: StepGraph) -> tuple[tuple[int, ...], ...]:
+    """Alive during each step: what attention runs do not cut (coded, words), what they do (coded, words).
+
+    All operands of a run and its whole result are alive from its first step to its last: every group of heads
+    takes a part of them.
+    """
+    kept = _AROUND.get(graph)
+    if kept is None:
+        alive = lifetimes(graph)
+        around, inside = ([list(row) for row in alive], [[0] * len(graph.order), [0] * len(graph.order)])
+        for first, last, _ in graph.runs:
+            for step in range(first, last):
+                for value in graph.forms[graph.order[step]].writes:
+                    row = inside[0 if value.coded else 1]
+                    for at in range(step, _dies(step, value) + 1):
+                        row[at] += value.elements
+            result = [0, 0]
+            for value in graph.forms[graph.order[last]].writes:
+                result[0 if value.coded else 1] += value.elements
+            for side in (0, 1):
+                whole = alive[side][first] - inside[side][first] + result[side]
+                around[side][first : last + 1] = [whole] * (last + 1 - first)
+        kept = _AROUND[graph] = tuple(tuple(row) for row in (*around, *inside))
+    return kept
+
+
 def plan_buffers(graph: StepGraph, chip: ChipSpec) -> BufferPlan | None:
     """Give every intermediate a home; None where the program does not tell its data flow.
 
-    The buffer is filled by lifetime. Where a value does not fit, the one whose next use is farthest (of
-    equals the largest; the new one included, those being read not) goes to dense cells and stays there. The
-    cache of keys and values stays in the buffer all the time if its home is SRAM and it fits beside the rest;
-    else all of it is in dense cells.
+    Attention is done in groups of heads where all at once do not fit. The buffer is filled by lifetime.
+    Where a value does not fit, the one whose next use is farthest (of equals the largest; the new one
+    included, those being read not) goes to dense cells and stays there. The cache of keys and values stays in
+    the buffer all the time if its home is SRAM and it fits beside the rest; else all of it is in dense cells.
     """
     if not graph.flowing:
         return None
     bits, word = chip.precision.activation_bits, chip.buffer.word_bits
     capacity = 8 * chip.buffer.capacity_bytes
-    peak = _peak(graph, bits, word)
     cache = graph.cache_words * bits
     home = chip.buffer.kv_cache
     if chip.buffer.intermediates == "dense":
+        peak = _peak(graph, bits, word)
         return BufferPlan(
+            graph=graph,
+            slices=1,
             peak_bits=peak + cache,
             buffer_bits=0,
             cache_bits=cache,
             cache_words=graph.cache_words,
             cache_home="dense",
         )
+    slices = _groups(graph, bits, word, capacity - cache if home == "sram" and cache < capacity else capacity)
+    graph = sliced(graph, slices)
+    peak = _peak(graph, bits, word)
     if cache and home == "sram" and cache + peak > capacity:
         home = "dense"
     held = cache if home == "sram" else 0
     if peak + held <= capacity:
         return BufferPlan(
+            graph=graph,
+            slices=slices,
             peak_bits=peak + cache,
             buffer_bits=peak + held,
             cache_bits=cache,
@@ -168,6 +257,8 @@ def plan_buffers(graph: StepGraph, chip: ChipSpec) -> BufferPlan | None:
         known[key] = _spill(graph, capacity, bits, word)
     spills = known[key]
     return BufferPlan(
+        graph=graph,
+        slices=slices,
         peak_bits=peak + cache,
         buffer_bits=spills.buffer_bits,
         cache_bits=cache,
@@ -192,9 +283,6 @@ class _Spills(NamedTuple):
     most_words: int
 
 
-Key = tuple[int, int]
-
-
 class _Buffer:
     """What is in the buffer and in dense cells while the steps are run through."""
 
@@ -202,6 +290,7 @@ class _Buffer:
         self.graph, self.capacity, self.bits, self.word = graph, capacity, bits, word
         self.values: dict[Key, Written] = {}
         self.inside: set[Key] = set()
+        self.gone: set[Key] = set()  # replaced by a result of this step
         self.used = self.most = 0
         self.outside = [0, 0]
         self.most_outside = [0, 0]
@@ -214,13 +303,18 @@ class _Buffer:
         form = self.graph.forms[self.graph.order[step]]
         read, written = [0, 0], [0, 0]
         reading = {(step + writer if writer < 0 else writer, place) for writer, place, _ in form.reads}
-        for key in reading - self.inside:
+        for key in reading - self.inside:  # before results take places
             value = self.values[key]
             read[0 if value.coded else 1] += value.elements
         for place, value in enumerate(form.writes):
             self.values[step, place] = value
             self.inside.add((step, place))
             self.used += self.size(value)
+        for _, key in _replaced(self.graph, step):
+            if key in self.inside:
+                self.inside.remove(key)
+                self.used -= self.size(self.values[key])
+                self.gone.add(key)
         while self.used > self.capacity:
             key = max(
                 self.inside - reading,
@@ -241,6 +335,8 @@ class _Buffer:
                 if key in self.inside:
                     self.inside.remove(key)
                     self.used -= self.size(value)
+                elif key in self.gone:
+                    self.gone.remove(key)
                 else:
                     self.outside[0 if value.coded else 1] -= value.elements
         return read[0], read[1], written[0], written[1]

@@ -116,6 +116,10 @@ def _notes(program: Program, chip: ChipSpec, run: Run) -> tuple[str, ...]:
 
 def _buffer_notes(plan: BufferPlan, chip: ChipSpec) -> list[str]:
     notes = []
+    if plan.slices > 1:
+        notes.append(
+            f"Attention is done in {plan.slices} groups of heads: all at once do not fit the SRAM buffer."
+        )
     if plan.written:
         notes.append(
             f"Up to {plan.peak_bits / 8e6:.1f} MB are alive at once and the SRAM buffer holds "
@@ -138,6 +142,7 @@ def _buffer_use(run: Run, chip: ChipSpec) -> BufferUse | None:
         capacity_bytes=chip.buffer.capacity_bytes,
         peak_bytes=plan.peak_bits / 8,
         buffer_bytes=plan.buffer_bits / 8,
+        head_groups=plan.slices,
         cache_bytes=plan.cache_bits / 8,
         cache_home=plan.cache_home,
         spilled_numbers=plan.written,

@@ -101,6 +101,7 @@ class BufferUse:
 
     peak_bytes:      most that was kept at once (in the buffer and in dense cells together, the cache too)
     buffer_bytes:    most that was kept in the buffer
+    head_groups:     attention was done for so many groups of heads, one after the other
     cache_bytes:     keys and values of earlier tokens; cache_home: ``sram`` or ``dense``
     spilled_numbers: numbers written to dense cells because the buffer was full, and read back
     read_back_numbers: numbers read back
@@ -109,6 +110,7 @@ class BufferUse:
     capacity_bytes: int
     peak_bytes: float
     buffer_bytes: float
+    head_groups: int
     cache_bytes: float
     cache_home: str
     spilled_numbers: int

@@ -65,6 +65,8 @@ def run_of(program: Program, chip: ChipSpec, library: Library) -> Run:
     if not graph.order:
         raise UserError(f"The program {program.name!r} has no sub-operation: there is nothing to cost.")
     plan = plan_buffers(graph, chip)
+    if plan is not None:
+        graph = plan.graph
     spilled = plan is not None and plan.cache_home == "dense" and chip.buffer.intermediates == "sram"
     rates = rates_of(chip, library, cache_in_dense=spilled)
     sums = sums_of(graph)
