@@ -110,6 +110,7 @@ def pattern(kind: str, rows: int, inner: int, seed: int) -> Tensor:
         "alternating, lowest": torch.where(signs > 0, 127.0, -128.0),
         "lowest, alternating": torch.where(signs > 0, -128.0, 127.0),
         "halves": 64.0 * signs,  # 8 · 64 · 63 < 2^15 <= 16 · 64 · 63
+        "three too many": 107.0 * signs,  # past 128 by 86 in a pair: 2 · 86 < 255 < 3 · 86
         "nearly halves": torch.full((rows, inner), 63.0),
         "any": torch.randint(-128, 128, (rows, inner), generator=generator).float(),
         "normal": (39.0 * torch.randn(rows, inner, generator=generator)).round().clamp(-127.0, 127.0),
@@ -128,6 +129,7 @@ PATTERNS = (
     "alternating, lowest",
     "lowest, alternating",
     "halves",
+    "three too many",
     "nearly halves",
     "any",
     "normal",
@@ -174,9 +176,25 @@ def test_codes_that_grow_under_a_patch_stay_exact(name, before):
     with resident.patched(torch.arange(columns * inner), deltas):
         y = found.product(left, resident.packed, columns)
         assert torch.equal(y.long(), left.long() @ grown.long().T)
+        assert torch.equal(resident.packed, found.packed(grown))
     packed = resident.packed.clone()
     assert torch.equal(packed, found.packed(codes))  # to the last byte
     assert torch.equal(found.product(left, packed, columns).long(), left.long() @ codes.long().T)
+
+
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+def test_one_patched_code_is_packed_as_if_it_had_always_been_so(name):
+    """One code after another, larger and smaller: the packed bytes are those of the codes packed anew."""
+    found, columns, inner = Kernels(name), 17, 40
+    codes = pattern("narrow", columns, inner, seed=4)
+    packed = found.packed(codes)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(60):
+        place = torch.randint(columns * inner, (1,), generator=generator)
+        wanted = torch.randint(-128, 128, (1,), generator=generator)
+        found.patch(packed, (columns, inner), place, wanted - codes.view(-1)[place])
+        codes.view(-1)[place] = wanted.to(torch.int8)
+        assert torch.equal(packed, found.packed(codes))
 
 
 @pytest.mark.parametrize("name", INSTRUCTION_SETS)
