@@ -43,7 +43,7 @@ def grouped_product(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tens
     )
 
 
-def distinct_experts(experts: int, chosen: int, tokens: int) -> float:
+def distinct_experts(experts: int, chosen: float, tokens: int) -> float:
     """Experts that at least one token goes to, on average: E·(1 − (1 − k/E)^T).
 
     Every token chooses ``chosen`` different ones of ``experts`` evenly and on its own.

@@ -233,11 +233,12 @@ def _full_cache(config: PreTrainedConfig, context: int, name_input: NameInput) -
     The past of a layer takes its shape from the first states added to it.
     """
     cache = DynamicCache(config=config)
-    for number, layer in enumerate(cache.layers):
+    layers: list[Any] = cache.layers
+    for number, layer in enumerate(layers):
         kind = type(layer)
         if kind is DynamicSlidingWindowLayer:
             # its own also moves a copy of the window's size, which nothing reads
-            layer.lazy_initialization = partial(DynamicLayer.lazy_initialization, layer)  # type: ignore[method-assign]
+            layer.lazy_initialization = partial(DynamicLayer.lazy_initialization, layer)
             layer.cumulative_length = context
             past = min(context, layer.sliding_window - 1)
         elif kind is DynamicLayer:
@@ -252,7 +253,7 @@ def _full_cache(config: PreTrainedConfig, context: int, name_input: NameInput) -
         if past:
             layer.keys = layer.values = torch.empty(1, 1, past, 1, device=_META)
             layer.is_initialized = True
-            layer.update = partial(_fill_and_update, layer, number, past, name_input)  # type: ignore[method-assign]
+            layer.update = partial(_fill_and_update, layer, number, past, name_input)
     return cache
 
 

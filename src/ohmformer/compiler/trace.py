@@ -60,12 +60,14 @@ def trace_built(
             # it looks for padding among the tokens, only to warn
             part.warn_if_padding_and_no_attention_mask = _no_warning  # type: ignore[method-assign]
     with quiet(), _uncollected():
-        inputs = run_inputs(model, phase, batch, tokens, context, name_input)
+        with _in_one_sentence(model, recording):
+            inputs = run_inputs(model, phase, batch, tokens, context, name_input)
         recording.name_values(inputs.named, "input")
         recording.name_values(model.named_parameters(), "parameter")
         recording.name_values(model.named_buffers(), "buffer")
-        with _modules_named(model, recording):
-            result = _run(model, inputs.arguments, recording)
+        with _in_one_sentence(model, recording), _modules_named(model, recording), torch.no_grad():
+            with AtenWatch(recording), recording:
+                result = model(**inputs.arguments)
         outputs = _outputs(result)
         found = tuple(recording.value_of(tensor) for _, tensor in outputs)
     if phase != "encode" and not any(label.startswith("past_keys") for label, _ in outputs):
@@ -85,13 +87,14 @@ def trace_built(
     )
 
 
-def _run(model: PreTrainedModel, arguments: dict[str, Any], recording: Recording) -> Any:
+@contextmanager
+def _in_one_sentence(model: PreTrainedModel, recording: Recording) -> Iterator[None]:
+    """Whatever a foreign model raises on shapes becomes a UserError with its module and line."""
     try:
-        with torch.no_grad(), AtenWatch(recording), recording:
-            return model(**arguments)
+        yield
     except UserError:
         raise
-    except Exception as error:  # what a foreign model raises on shapes becomes one sentence
+    except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0].rstrip(".") if lines else type(error).__name__
         raise UserError(
