@@ -65,9 +65,14 @@ def trace_built(
         recording.name_values(inputs.named, "input")
         recording.name_values(model.named_parameters(), "parameter")
         recording.name_values(model.named_buffers(), "buffer")
-        with _in_one_sentence(model, recording), _modules_named(model, recording), torch.no_grad():
-            with AtenWatch(recording), recording:
-                result = model(**inputs.arguments)
+        with (
+            _in_one_sentence(model, recording),
+            _modules_named(model, recording),
+            torch.no_grad(),
+            AtenWatch(recording),
+            recording,
+        ):
+            result = model(**inputs.arguments)
         outputs = _outputs(result)
         found = tuple(recording.value_of(tensor) for _, tensor in outputs)
     if phase != "encode" and not any(label.startswith("past_keys") for label, _ in outputs):
