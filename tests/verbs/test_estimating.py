@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -73,11 +77,17 @@ def test_shapes_and_weights_give_the_same_program(make_folder, kind, batch, toke
     loaded = load_model(folder, task=task)  # type: ignore[arg-type]
     deployed = deploy(loaded.model, chip, seed=0)
     on_weights = program_of(deployed, chip, batch=batch, tokens=tokens)
-    assert list(on_shapes.products()) == list(on_weights.products())
+    assert _bare(on_shapes.products()) == _bare(on_weights.products())
     assert on_shapes.macs > 0
     assert on_shapes.stored_words == on_weights.stored_words
-    assert list(on_shapes.dense_reads()) == list(on_weights.dense_reads())
+    # tables known before the data may be read at any time
+    assert Counter(_bare(on_shapes.dense_reads())) == Counter(_bare(on_weights.dense_reads()))
     assert _without_masks(on_shapes.evaluations()) == _without_masks(on_weights.evaluations())
+
+
+def _bare(subops: Iterable[Any]) -> list[Any]:
+    """Sub-operations without their data flow, which a recording has not."""
+    return [replace(subop, inputs=(), outputs=(), arguments=()) for subop in subops]
 
 
 def _without_masks(evaluations: dict[str, int]) -> dict[str, int]:

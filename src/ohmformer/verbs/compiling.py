@@ -10,7 +10,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from ohmformer.compiler import ModelGraph, Phase, account, lower, trace
+from ohmformer.compiler import Phase, account, trace
+from ohmformer.compiler.lower import lower_with_spans
 from ohmformer.ir import Program, load_program, verify
 from ohmformer.specs import ChipSpec
 from ohmformer.workloads import load_config
@@ -52,9 +53,9 @@ def compile_model(
     started = time.perf_counter()
     config = load_config(model) if isinstance(model, str) else model
     called = name or (model if isinstance(model, str) else type(config).__name__)
-    graph: ModelGraph = trace(config, phase=phase, batch=batch, tokens=tokens, context=context, name=called)
-    program = lower(graph, chip)
-    account(graph, program)
+    graph = trace(config, phase=phase, batch=batch, tokens=tokens, context=context, name=called)
+    program, spans = lower_with_spans(graph, chip)
+    account(graph, program, spans=spans)
     verify(program)
     return Compilation(
         program=program,

@@ -8,74 +8,93 @@ from typing import Any
 
 from torch import nn
 
+from ohmformer.compiler import Phase
 from ohmformer.costs import Comparison, compare
-from ohmformer.deploy import deploy, on_chip, shape_model, trace
+from ohmformer.deploy import CoverageRow, on_chip, trace
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec, leaves, sources_of
-from ohmformer.workloads import load_config
+from ohmformer.verbs.compiling import program_from
+from ohmformer.verbs.places import places
 
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateResult:
-    """A traced program and its costs at low, typical and high unit values, beside the alternatives.
+    """A program and its costs at low, typical and high unit values, beside the alternatives.
 
-    coverage: where each operation runs, as the checking run found it
-    seconds:  of tracing and costing
+    phase:       ``encode``, ``prefill`` or ``decode``; context: tokens already in the cache
+    coverage:    where each operation runs
+    assumptions: what was assumed where the work depends on the data
+    seconds:     of tracing, lowering and costing
     """
 
     model: str
+    phase: Phase
     batch: int
     tokens: int
+    context: int
     macs: int
     macs_by_resident: dict[str, int]
     evaluations: dict[str, int]
     stored_words: int
     comparison: Comparison
-    coverage: tuple[Any, ...]
+    coverage: tuple[CoverageRow, ...]
+    assumptions: tuple[str, ...]
     chip: dict[str, Any]
     chip_name: str
     sources: dict[str, Any]
     seconds: float
 
 
-def program_of(model: str | nn.Module, chip: ChipSpec, *, batch: int = 1, tokens: int = 128) -> Program:
-    """The program of one forward run, traced on shapes (a name or folder) or on a deployed model."""
-    deployed = _deployed(model, chip)
-    return trace(deployed, batch=batch, tokens=tokens, name=_name(model))
+def program_of(
+    model: str | nn.Module,
+    chip: ChipSpec,
+    *,
+    batch: int = 1,
+    tokens: int = 128,
+    phase: Phase = "encode",
+    context: int = 0,
+) -> Program:
+    """One run as a program: compiled from a configuration, read from a program file, or recorded.
+
+    model: a name, folder or program file; or a deployed model, whose plain run is recorded on its device
+    """
+    if isinstance(model, str):
+        return program_from(model, chip, batch=batch, tokens=tokens, phase=phase, context=context)
+    on_chip(model)
+    return trace(model, batch=batch, tokens=tokens, name=type(model).__name__)
 
 
-def estimate(model: str | nn.Module, chip: ChipSpec, *, batch: int = 1, tokens: int = 128) -> EstimateResult:
-    """Area, energy, latency and lifetime of one forward run, from counted sub-operations.
+def estimate(
+    model: str | nn.Module,
+    chip: ChipSpec,
+    *,
+    batch: int = 1,
+    tokens: int = 128,
+    phase: Phase = "encode",
+    context: int = 0,
+) -> EstimateResult:
+    """Area, energy, latency and lifetime of one run, from counted sub-operations.
 
-    model: a name or folder whose configuration is traced without weights, or a deployed model
+    model: as of ``program_of``; what a program file holds goes before ``batch``, ``tokens`` and so on
     """
     started = time.perf_counter()
-    deployed = _deployed(model, chip)
-    program = trace(deployed, batch=batch, tokens=tokens, name=_name(model))
+    program = program_of(model, chip, batch=batch, tokens=tokens, phase=phase, context=context)
     comparison = compare(program, chip)
     return EstimateResult(
         model=program.name,
-        batch=batch,
-        tokens=tokens,
+        phase=program.phase,
+        batch=program.batch,
+        tokens=program.tokens,
+        context=program.context,
         macs=program.macs,
         macs_by_resident=program.macs_by_resident(),
         evaluations=program.evaluations(),
         stored_words=program.stored_words,
         comparison=comparison,
-        coverage=on_chip(deployed).coverage,
+        coverage=on_chip(model).coverage if isinstance(model, nn.Module) else places(program),
+        assumptions=program.assumptions,
         chip=dict(leaves(chip)),
         chip_name=chip.name,
         sources=dict(sources_of(chip)),
         seconds=time.perf_counter() - started,
     )
-
-
-def _deployed(model: str | nn.Module, chip: ChipSpec) -> nn.Module:
-    if isinstance(model, str):
-        return deploy(shape_model(load_config(model)), chip)
-    on_chip(model)
-    return model
-
-
-def _name(model: str | nn.Module) -> str:
-    return model if isinstance(model, str) else type(model).__name__
