@@ -41,6 +41,18 @@ format: $(DEV)
 bench-engine: $(BASE)
 	$(PY) -m benchmarks.engine $(if $(PEERS),--make-peers) $(BENCH)
 
+# PEERS=1 also installs ZigZag into benchmarks/.peers/zigzag and runs it beside.
+.PHONY: bench-cost
+bench-cost: $(BASE)
+	$(PY) -m benchmarks.cost $(if $(PEERS),--make-peers) $(BENCH)
+
+# The pages whose tables are computed: run after a change of the cost model.
+.PHONY: tables
+tables: $(BASE)
+	$(VENV)/bin/ohmformer claims --page docs/claims.md
+	$(VENV)/bin/ohmformer limits --page docs/claims.md
+	$(VENV)/bin/ohmformer encodings --page docs/encodings.md --picture docs/pictures/encodings.svg
+
 clean:
 	rm -rf $(VENV) build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""How long costing takes: own work, re-estimates, sweeps, and ZigZag beside."""
