@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from benchmarks.cost import works
 from benchmarks.cost.__main__ import main
 from benchmarks.cost.results import Row, Table, as_text, merged, read_rows
 from benchmarks.cost.runner import spread
+
 from ohmformer.errors import UserError
 
 CHILD = Path(sys.modules["benchmarks.cost"].__file__ or "").with_name("peer_child.py")
@@ -81,7 +81,10 @@ def test_a_spread_is_quartiles_or_ends() -> None:
     assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 4.0)
 
 
-def test_a_trial_of_the_sweep_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trial_of_the_sweep_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # main sets it: given back afterwards
     out = tmp_path / "cost.json"
     assert main(["--only", "specs", "--specs", "4", "--out", str(out)]) == 0
     assert not out.exists()
