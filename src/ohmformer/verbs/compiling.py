@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig
-
 from ohmformer.compiler import Phase, account, trace
 from ohmformer.compiler.lower import lower_with_spans
 from ohmformer.ir import Program, load_program, verify
@@ -35,7 +33,7 @@ class Compilation:
 
 
 def compile_model(
-    model: str | PreTrainedConfig,
+    model: Any,
     chip: ChipSpec,
     *,
     phase: Phase = "encode",
@@ -46,7 +44,7 @@ def compile_model(
 ) -> Compilation:
     """Trace one run on shapes, lower it, and check that nothing of it is lost.
 
-    model:   a configuration, or a name, folder or file that ``load_config`` takes
+    model:   a name, folder or file that ``load_config`` takes, or a configuration (PreTrainedConfig)
     phase:   ``encode``, ``prefill`` (leaves a cache) or ``decode`` (one token after ``context`` others)
     Error:   UserError, one sentence: an unknown model, a sequence beyond it, an operation without a lowering.
     """
