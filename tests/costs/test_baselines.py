@@ -31,7 +31,7 @@ from ohmformer.costs.baselines.prime import ARRAY_ROW_S, PRIME
 from ohmformer.costs.baselines.roofline import is_bert_large, roofline_s
 from ohmformer.costs.baselines.single_bit_crossbar import SINGLE_BIT
 from ohmformer.costs.baselines.vesti import ENERGY_PER_BIT_MAC_J
-from ohmformer.costs.baselines.weight_stationary import crossbars_of
+from ohmformer.costs.baselines.weight_stationary import Attention, crossbars_of
 from ohmformer.costs.nodes import node_factors
 from ohmformer.errors import UserError
 from ohmformer.ir import FunctionCall, Product, Program
@@ -163,6 +163,37 @@ def test_attention_both_ways(bert_large: Bert, kind: Callable[..., Baseline]) ->
     writes = next(t for t in written.energy if t.component == "writes")
     bits = 16 if kind is isaac else 8
     assert writes.total == pytest.approx(2 * 2 * 128 * 1024 * bits * 2.3e-12, rel=1e-12)
+
+
+def test_a_decode_step_writes_only_the_new_token() -> None:
+    """16 heads of 32, 63 cached tokens and a new one: keys 32 x 1 and values 1 x 32 of a head are written."""
+
+    def product(inner: int, columns: int) -> Product:
+        return Product(
+            module="m",
+            operation="attention",
+            batch=16,
+            rows=1,
+            inner=inner,
+            columns=columns,
+            resident="activation",
+        )
+
+    linear, chip = one_matrix(1), preset("wang2024")
+
+    def cost(*between: Product, attention: Attention = "written") -> Baseline:
+        step = replace(linear, subops=(*linear.subops, *between), phase="decode", context=63, tokens=1)
+        return multi_bit_crossbar(step, chip, attention=attention)
+
+    keys, values = product(32, 64), product(64, 32)
+    written = cost(keys, values)
+    writes = next(term for term in written.energy if term.component == "writes")
+    assert writes.count == 2 * 16 * 32 * 4
+    # the cache stays in cells: 16 heads · ceil(64 · 4 / 128) and 16 · ceil(32 · 4 / 128) crossbars
+    assert f"{256 + 32 + 16} crossbars" in written.notes[0]
+    assert "256 crossbars" in cost(keys, values, attention="digital").notes[0]
+    # a new key touches all of its 32 wordlines, a new value is one
+    assert cost(keys).latency_s - cost(values).latency_s == pytest.approx(31 * 50e-9)
 
 
 def test_vesti_by_hand(bert_large: Bert) -> None:

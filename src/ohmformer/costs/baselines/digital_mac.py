@@ -225,8 +225,7 @@ def _with_memory(
             )
         )
     latency = sum(
-        times * _step_time_s(step, chip, library, arrays, dense)
-        for step, times in steps(program).items()
+        times * _step_time_s(step, chip, library, arrays, dense) for step, times in steps(program).items()
     )
     energy.append(leakage_term(tuple(area), latency, library, level))
     where = "the same dense banks" if dense else "SRAM"

@@ -188,6 +188,7 @@ def memristor_crossbar(
     area += unit_area
     latency = pipelined_latency_s(
         program,
+        work,
         chip,
         row_s=precision.activation_bits * isaac.CYCLE_S,
         write_s=chip.dense.cell.write_time_s,

@@ -124,6 +124,7 @@ def published_crossbar(
     ]
     latency = pipelined_latency_s(
         program,
+        work,
         chip,
         row_s=kind.row_time_s(precision.activation_bits),
         write_s=kind.write_s,

@@ -55,14 +55,18 @@ class Work:
 
     matrices: one product of each stored matrix (its place in the cells)
     weights:  products with weights, each as often as it is done
-    between:  products of two activations with several rows (attention)
-    others:   sums with ones, and products of two single rows
+    between:  products of two activations (attention)
+    others:   sums with ones, and products of single rows with single columns (squares of a norm)
+    total:    cached and new tokens of a step behind a cache; 0 without a cache
+    new:      its new tokens
     """
 
     matrices: tuple[Product, ...]
     weights: tuple[Product, ...]
     between: tuple[Product, ...]
     others: tuple[Product, ...]
+    total: int = 0
+    new: int = 0
 
     def unit_macs(self, attention: Attention) -> int:
         """Multiply-accumulates of the digital unit."""
@@ -70,12 +74,25 @@ class Work:
         return sum(p.macs for p in self.others) + sum(p.macs for p in extra)
 
     def spare_crossbars(self, attention: Attention, cells: int, lines: int = LINES) -> int:
-        """Crossbars kept free for the operands that are written: those of the largest product."""
+        """Crossbars for the operands that are written: of the largest product, or of the whole cache."""
         if attention == "digital":
             return 0
-        return max(
-            (p.batch * crossbars_of(p.inner, p.columns, cells, lines) for p in self.between), default=0
-        )
+        needed = [p.batch * crossbars_of(p.inner, p.columns, cells, lines) for p in self.between]
+        return sum(needed) if self.total else max(needed, default=0)
+
+    def written_elements(self) -> int:
+        """Elements of attention's operands that a run writes: all, or those of the new tokens."""
+        elements = sum(p.resident_elements for p in self.between)
+        return -(-elements * self.new // self.total) if self.total else elements
+
+    def written_wordlines(self, product: Product) -> int:
+        """Wordlines written one after the other before ``product`` can be done.
+
+        Keys are columns, so each new one touches every wordline; a new value is one wordline.
+        """
+        if self.total and product.inner == self.total:
+            return min(self.new, LINES)
+        return min(product.inner, LINES)
 
 
 def work_of(program: Program) -> Work:
@@ -84,7 +101,7 @@ def work_of(program: Program) -> Work:
     for product in program.products():
         if product.resident == "weight":
             weights.append(product)
-        elif product.resident == "activation" and product.rows > 1:
+        elif _between(product):
             between.append(product)
         else:
             others.append(product)
@@ -94,7 +111,14 @@ def work_of(program: Program) -> Work:
         weights=tuple(weights),
         between=tuple(between),
         others=tuple(others),
+        total=program.context + program.tokens if program.context else 0,
+        new=program.tokens,
     )
+
+
+def _between(product: Product) -> bool:
+    """Whether it is a product of two activations and no mere square of a row."""
+    return product.resident == "activation" and (product.rows > 1 or product.columns > 1)
 
 
 def crossbars_of(inner: int, columns: int, cells: int, lines: int = LINES) -> int:
@@ -103,10 +127,10 @@ def crossbars_of(inner: int, columns: int, cells: int, lines: int = LINES) -> in
 
 
 def pipelined_latency_s(
-    program: Program, chip: ChipSpec, *, row_s: float, write_s: float, attention: Attention
+    program: Program, work: Work, chip: ChipSpec, *, row_s: float, write_s: float, attention: Attention
 ) -> float:
-    """Rows flow through consecutive weight products like a pipeline; products between activations of several
-    rows stop it, since they need all of them.
+    """Rows flow through consecutive weight products like a pipeline; products between activations stop
+    it, since they need all of them.
 
     row_s:   time of one row of activations in one crossbar
     write_s: time to write one wordline of cells
@@ -125,13 +149,13 @@ def pipelined_latency_s(
         elif isinstance(subop, Product):
             if subop.resident == "weight":
                 rows, stages = max(rows, subop.batch * subop.rows), stages + 1
-            elif subop.resident == "activation" and subop.rows > 1:
+            elif _between(subop):
                 seconds += flush()
                 rows, stages, functions, unit_macs = 0, 0, 0, 0
                 if attention == "digital":
                     seconds += subop.macs / unit
                 else:
-                    seconds += min(subop.inner, LINES) * write_s + subop.rows * row_s
+                    seconds += work.written_wordlines(subop) * write_s + subop.rows * row_s
             else:
                 unit_macs += subop.macs
     return seconds + flush()
@@ -197,7 +221,7 @@ def attention_terms(
 
 def cells_written(work: Work, operand_cells: int) -> int:
     """Cells written in one run if the operands of attention are."""
-    return sum(p.resident_elements for p in work.between) * operand_cells
+    return work.written_elements() * operand_cells
 
 
 def wear_note(
