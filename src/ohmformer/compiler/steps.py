@@ -48,6 +48,7 @@ def _build(program: Program) -> StepGraph:
     kinds: dict[Step, int] = {}
     kind_of = [kinds.setdefault(one.step(), len(kinds)) for one in walk.done]
     stored = tuple(walk.stored.values())
+    place = {key: index for index, key in enumerate(walk.stored)}
     empty = StepGraph(
         name=program.name,
         kinds=tuple(kinds),
@@ -59,6 +60,7 @@ def _build(program: Program) -> StepGraph:
         segments=(),
         times=(),
         stored=stored,
+        holds=tuple(place.get(one.weight, -1) for one in walk.done),
         unplaced_words=max(program.stored_words - sum(entry.words for entry in stored), 0),
         cache_words=walk.cache_words,
         flowing=walk.flowing,
@@ -73,11 +75,11 @@ def graph_of(
     kinds: tuple[Step, ...],
     forms: list[Form],
     modules: tuple[str, ...],
-    firsts: Sequence[int] | None = None,
+    origins: Sequence[int] | None = None,
 ) -> StepGraph:
     """The graph of ``origin``'s program with these steps, one form each; equal forms become one.
 
-    firsts: new index of each step of ``origin``; attention runs are then not told again
+    origins: step of ``origin`` that each step is (a part of); attention runs are then not told again
     """
     known: dict[Form, int] = {}
     order = [known.setdefault(form, len(known)) for form in forms]
@@ -85,6 +87,9 @@ def graph_of(
     counted = [0] * len(kinds)
     for kind in kind_of:
         counted[kind] += 1
+    first: dict[int, int] = {}
+    for new, old in enumerate(origins or ()):
+        first.setdefault(old, new)
     waits = (writer for form in known for writer in (*form.streamed, *form.resident, *form.late))
     return StepGraph(
         name=origin.name,
@@ -97,12 +102,13 @@ def graph_of(
         segments=fold(order),
         times=tuple(counted),
         stored=origin.stored
-        if firsts is None
-        else tuple(replace(entry, step=firsts[entry.step]) for entry in origin.stored),
+        if origins is None
+        else tuple(replace(entry, step=first[entry.step]) for entry in origin.stored),
+        holds=origin.holds if origins is None else tuple(origin.holds[step] for step in origins),
         unplaced_words=origin.unplaced_words,
         cache_words=origin.cache_words,
         flowing=origin.flowing,
-        runs=origin.runs if firsts is None else (),
+        runs=origin.runs if origins is None else (),
     )
 
 

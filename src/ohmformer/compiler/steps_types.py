@@ -111,7 +111,7 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """Stored words that a step is the first to need."""
+    """Stored words that the product of a step is the first to need."""
 
     step: int
     name: str
@@ -129,6 +129,7 @@ class StepGraph:
     segments: the order as runs of repeated blocks (a block that comes once is a run of one)
     times:    how often each kind comes
     stored:   weights in order of first use; what no product uses is in ``unplaced_words``
+    holds:    place among ``stored`` of the weight of each step, −1 without one
     cache_words: keys and values that the cache holds after the run
     flowing:  whether data flow was known; if not, every step waits for the one before
     runs:     attention runs, which may be done in groups of heads: first step, last step, batch
@@ -144,6 +145,7 @@ class StepGraph:
     segments: tuple[Segment, ...]
     times: tuple[int, ...]
     stored: tuple[Stored, ...]
+    holds: tuple[int, ...]
     unplaced_words: int
     cache_words: int
     flowing: bool

@@ -23,6 +23,7 @@ class Collected:
         self.copied = self.appended = self.cache_operands = 0
         self.waits: tuple[set[int], set[int], set[int]] = (set(), set(), set())
         self.own_read = False
+        self.weight: object = None
 
     def step(self) -> Step:
         if self.operation == "sum":  # of a softmax or of a norm: what follows tells
@@ -105,6 +106,7 @@ class Walk:
         if subop.resident == "weight":
             key = (subop.module, subop.inner, subop.columns) if weight is None else self._root(weight)
             words = subop.inner * subop.columns
+            step.weight = key
             self.stored.setdefault(key, Stored(step=step.index, name=subop.module, words=words))
         if subop.inputs:
             self._use(step, subop.inputs[0], STREAMED, subop.streamed_elements, step.product_class)

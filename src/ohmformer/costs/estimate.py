@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ohmformer.compiler.buffers import BufferPlan
 from ohmformer.costs.component import Level, require_level
 from ohmformer.costs.counts import counts_of
@@ -10,11 +12,13 @@ from ohmformer.costs.inventory import area_terms
 from ohmformer.costs.kinds import kind_costs
 from ohmformer.costs.library import LIBRARY, Library
 from ohmformer.costs.nodes import node_factors
-from ohmformer.costs.report import BufferUse, CostReport, StepCost, Term
-from ohmformer.costs.running import Run, banks_needed, run_of
+from ohmformer.costs.report import BufferUse, ChipsUse, CostReport, StepCost, Term, sum_of
+from ohmformer.costs.running import Run, banks_needed, link_of, run_of
 from ohmformer.costs.timing import RESOURCES, time_of
+from ohmformer.errors import UserError
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec, Source
+from ohmformer.units import MM2
 
 __all__ = ["banks_needed", "estimate", "lifetime_s"]
 
@@ -77,9 +81,68 @@ def busy_seconds(run: Run) -> dict[str, float]:
     }
 
 
+def _area(run: Run, chip: ChipSpec, library: Library, level: Level) -> tuple[Term, ...]:
+    """All chips, and the ends of the links between them."""
+    terms, count = area_terms(chip, run.banks, library, level), run.chip_count
+    limit = chip.package.die_area_limit_m2
+    if limit:
+        one = sum_of(area_terms(chip, run.banks, library, "typical"))
+        if one > limit:
+            raise UserError(
+                f"A chip of {one / MM2:.0f} mm² is above package.die_area_limit_m2 = {limit / MM2:g} mm²: "
+                f"allow more chips of fewer dense banks (package.max_chips is {chip.package.max_chips}), or "
+                "lower tile_count."
+            )
+    if count == 1:
+        return terms
+    link = link_of(chip, library)
+    ends = Term(
+        component="chip links",
+        quantity="end of a link",
+        count=2 * chip.package.links * (count - 1),
+        unit_value=link.area_m2.at(level),
+        formula="2 ends x links x (chips − 1)",
+        fields=("package.links", "package.link", "package.max_chips"),
+        source=link.source,
+    )
+    return (*(replace(term, count=term.count * count) for term in terms), ends)
+
+
+def _link_energy(run: Run, chip: ChipSpec, library: Library, level: Level) -> tuple[Term, ...]:
+    if run.chip_count == 1:
+        return ()
+    link = link_of(chip, library)
+    return (
+        Term(
+            component="chip links",
+            quantity=link.action,
+            count=run.link_bits,
+            unit_value=link.energy_J.at(level),
+            formula="bits of the values that are read behind each boundary between chips",
+            fields=("package.link", "precision.activation_bits", "buffer.word_bits"),
+            source=link.source,
+        ),
+    )
+
+
+def _chips_use(run: Run, chip: ChipSpec) -> ChipsUse | None:
+    if run.chips is None:
+        return None
+    spans = (end - start for start, end in zip(run.schedule.starts_s, run.schedule.ends_s, strict=True))
+    return ChipsUse(
+        chips=run.chip_count,
+        allowed=chip.package.max_chips,
+        link=chip.package.link,
+        link_bits=run.link_bits,
+        link_s=sum(crossing.seconds for crossing in run.crossings.values()),
+        interval_s=max(spans),
+    )
+
+
 def _utilisation(run: Run, chip: ChipSpec, latency: float) -> dict[str, float]:
-    converters = chip.tile_count * -(-chip.tile.bitlines // chip.tile.adc.bitlines_per_adc)
+    converters = run.chip_count * chip.tile_count * -(-chip.tile.bitlines // chip.tile.adc.bitlines_per_adc)
     shares = {"converters": run.counts[1] / (converters * chip.tile.adc.rate_Hz * latency)}
+    latency *= run.chip_count
     return shares | {resource: seconds / latency for resource, seconds in busy_seconds(run).items()}
 
 
@@ -88,7 +151,12 @@ def _notes(program: Program, chip: ChipSpec, run: Run) -> tuple[str, ...]:
         "Resources work side by side: weights are read and loaded ahead, functions follow the rows of their "
         "product, independent steps overlap; a step waits until what it reads is written completely.",
     ]
-    if run.banks_needed > chip.dense_bank_count:
+    if run.chips is not None and run.chip_count > 1:
+        notes.append(
+            f"The model takes {run.chip_count} chips, layer after layer; every boundary sends whole values. "
+            "Parts of a matrix that is cut over chips work one after the other."
+        )
+    elif run.banks_needed > chip.dense_bank_count:
         notes.append(
             f"The model needs {run.banks_needed} dense banks; the chip gets them, but still reads only "
             f"{chip.dense_bank_count} at the same time."
@@ -195,15 +263,16 @@ def estimate(
     """
     require_level(level)
     node_factors(chip.node_nm)
-    run = run_of(program, chip, library)
+    run = run_of(program, chip, library, level)
     latency = _latency_terms(run)
     latency_s = run.schedule.makespan_s
-    area = area_terms(chip, run.banks, library, level)
+    area = _area(run, chip, library, level)
     energy = (
         *energy_terms(run.counts, chip, library, level),
+        *_link_energy(run, chip, library, level),
         leakage_term(area, latency_s, library, level),
     )
-    cells = run.banks * chip.dense.cells
+    cells = run.chip_count * run.banks * chip.dense.cells
     endurance = chip.dense.cell.endurance_writes
     counts = counts_of(run.counts)
     life = lifetime_s(cells, counts.dense_writes, endurance, latency_s)
@@ -220,7 +289,7 @@ def estimate(
         steps=_steps(run),
         counts=counts,
         utilisation=_utilisation(run, chip, latency_s),
-        banks=run.banks,
+        banks=run.chip_count * run.banks,
         banks_needed=run.banks_needed,
         dense_cells_used=run.cells,
         dense_cells=cells,
@@ -231,6 +300,7 @@ def estimate(
         latency_bound_s=max(busy_seconds(run).values()),
         kinds=kind_costs(run, energy_units(chip, library, level)),
         buffer=_buffer_use(run, chip),
+        chips=_chips_use(run, chip),
         lifetime_dense_s=life
         if dense_home
         else lifetime_s(cells, _written_if_dense(run), endurance, latency_s),

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ohmformer.compiler.buffers import BufferPlan, plan_buffers
-from ohmformer.compiler.schedule import Schedule, make_schedule
+from ohmformer.compiler.chips import ChipPlan, plan_chips
+from ohmformer.compiler.schedule import Crossing, Schedule, make_schedule
 from ohmformer.compiler.steps import StepGraph, step_graph
+from ohmformer.costs.component import Level
 from ohmformer.costs.counts import CountTuple, dense_symbols
 from ohmformer.costs.library import Library
+from ohmformer.costs.library_links import Link
 from ohmformer.costs.timing import Extra, Rates, StepNumbers, rates_of, step_numbers, sums_of
 from ohmformer.errors import UserError
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec
 
-__all__ = ["Run", "banks_needed", "cells_used", "run_of"]
+__all__ = ["Run", "banks_needed", "cells_used", "link_of", "run_of"]
 
 
 class Run(NamedTuple):
@@ -22,6 +25,8 @@ class Run(NamedTuple):
 
     kinds:    kind of step of each variant; times: how often it comes
     steps:    counts and times of each variant
+    banks:    dense banks of one chip
+    chips:    where the number of chips is limited
     extras:   what of each variant goes through dense cells because the buffer is full
     counts:   of the whole run
     """
@@ -38,6 +43,18 @@ class Run(NamedTuple):
     cells: int
     banks_needed: int
     banks: int
+    chips: ChipPlan | None
+    crossings: dict[int, Crossing]
+
+    @property
+    def chip_count(self) -> int:
+        """Chips in use."""
+        return 1 if self.chips is None else self.chips.chips
+
+    @property
+    def link_bits(self) -> int:
+        """Bits that go from chip to chip."""
+        return 0 if self.chips is None else sum(boundary.bits for boundary in self.chips.boundaries)
 
     @property
     def sequential_s(self) -> float:
@@ -59,14 +76,43 @@ def banks_needed(program: Program, chip: ChipSpec) -> int:
     return -(-cells_used(program, chip) // chip.dense.cells)
 
 
-def run_of(program: Program, chip: ChipSpec, library: Library) -> Run:
-    """Count, time and schedule ``program`` on ``chip``."""
+def link_of(chip: ChipSpec, library: Library) -> Link:
+    """The link between chips."""
+    return library.chip_link if chip.package.link == "package" else library.board_link
+
+
+def _on_chips(
+    graph: StepGraph, plan: BufferPlan | None, chip: ChipSpec, library: Library, level: Level
+) -> tuple[ChipPlan, BufferPlan | None, dict[int, Crossing]]:
+    """The graph over several chips; its intermediates planned again if a matrix had to be cut."""
+    cells = plan.dense_cells(chip) if plan is not None else 0
+    found = plan_chips(graph, chip, cells)
+    if found.graph is not graph:
+        plan = plan_buffers(found.graph, chip)
+    link, links = link_of(chip, library), chip.package.links
+    crossings = {
+        boundary.step: Crossing(
+            boundary.writers,
+            boundary.bits / (links * link.bits_per_s) + link.latency_s.at(level),
+        )
+        for boundary in found.boundaries
+    }
+    return found, plan, crossings
+
+
+def run_of(program: Program, chip: ChipSpec, library: Library, level: Level = "typical") -> Run:
+    """Count, time and schedule ``program`` on ``chip``; ``level`` is that of the latency of links."""
     graph = step_graph(program)
     if not graph.order:
         raise UserError(f"The program {program.name!r} has no sub-operation: there is nothing to cost.")
     plan = plan_buffers(graph, chip)
     if plan is not None:
         graph = plan.graph
+    chips: ChipPlan | None = None
+    crossings: dict[int, Crossing] = {}
+    if chip.package.max_chips:
+        chips, plan, crossings = _on_chips(graph, plan, chip, library, level)
+        graph = chips.graph
     spilled = plan is not None and plan.cache_home == "dense" and chip.buffer.intermediates == "sram"
     rates = rates_of(chip, library, cache_in_dense=spilled)
     sums = sums_of(graph)
@@ -86,10 +132,11 @@ def run_of(program: Program, chip: ChipSpec, library: Library) -> Run:
             for column in zip(*[step.counts for step in steps], strict=True)
         ]
     )
-    schedule = make_schedule(graph, [step.work for step in steps], variants=chosen)
+    schedule = make_schedule(graph, [step.work for step in steps], variants=chosen, crossings=crossings)
     cells = cells_used(program, chip) + (plan.dense_cells(chip) if plan is not None else 0)
     needed = -(-cells // chip.dense.cells)
+    banks = max(needed, chip.dense_bank_count) if chips is None else chip.dense_bank_count
     return Run(
-        graph, rates, kinds, times, steps, extras, counts, schedule, plan, cells, needed,
-        max(needed, chip.dense_bank_count),
+        graph, rates, kinds, times, steps, extras, counts, schedule, plan, cells, needed, banks, chips,
+        crossings,
     )  # fmt: skip
