@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ohmformer.costs.claims import Claim
 from ohmformer.costs.claims_implied import Implied
@@ -79,6 +79,8 @@ class Question:
     """A claim, the program and chip it is asked of, and where other programs come from.
 
     programs: the model's program at (tokens, batch)
+    found:    totals that were computed already, shared by questions about the same programs; it holds the
+              programs, so that an address names one program only
     """
 
     claim: Claim
@@ -86,6 +88,9 @@ class Question:
     chip: ChipSpec
     tokens: int
     batch: int
+    found: dict[tuple[object, ...], tuple[Program, Totals]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def program(self) -> Program:
@@ -103,11 +108,25 @@ class Question:
 
     def totals(self, program: Program, chip: ChipSpec) -> Totals:
         """What the chip takes, at typical unit values."""
-        return totals_of(estimate(program, chip), program.batch)
+        return self._once(("chip",), program, chip, lambda: totals_of(estimate(program, chip), program.batch))
+
+    def other_totals(self, program: Program, chip: ChipSpec) -> Totals:
+        """What the hardware takes that the claim compares with."""
+        return self._once(
+            ("other", self.claim.subject), program, chip, lambda: others_totals(self.claim, program, chip)
+        )
+
+    def _once(
+        self, what: tuple[object, ...], program: Program, chip: ChipSpec, compute: Callable[[], Totals]
+    ) -> Totals:
+        key = (*what, id(program), chip)
+        if key not in self.found:
+            self.found[key] = (program, compute())
+        return self.found[key][1]
 
     def figure(self, program: Program, chip: ChipSpec) -> float:
         """Our number at typical unit values."""
-        return compared(self.claim, self.totals(program, chip), others_totals(self.claim, program, chip))
+        return compared(self.claim, self.totals(program, chip), self.other_totals(program, chip))
 
 
 def assumptions(question: Question) -> tuple[Assumption, ...]:
@@ -239,7 +258,7 @@ def _prices(question: Question) -> Iterator[Assumption]:
     """The two components that weigh most, cheaper."""
     program = question.program
     report = estimate(program, question.chip)
-    other = others_totals(question.claim, program, question.chip)
+    other = question.other_totals(program, question.chip)
     by_area = question.claim.kind in ("area_ratio", "area_delay", "area_delay_ratio")
     parts = by_component(report.area if by_area else report.energy)
     what = "area" if by_area else "energy"

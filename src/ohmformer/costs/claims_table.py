@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -231,8 +232,6 @@ def claim_lines(
 
     programs: the model's program at (tokens, batch)
     """
-    costs = [
-        claimed_line(Question(claim=claim, programs=programs, chip=chip, tokens=tokens, batch=batch))
-        for claim in claims
-    ]
+    first = Question(claim=CLAIMS[0], programs=programs, chip=chip, tokens=tokens, batch=batch)
+    costs = [claimed_line(dataclasses.replace(first, claim=claim)) for claim in claims]
     return (*costs, *(storage_line(claim) for claim in storage), *(_accuracy_line(one) for one in accuracy))
