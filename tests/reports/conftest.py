@@ -149,8 +149,11 @@ def estimate_result() -> EstimateResult:
     chip = preset("wang2024")
     return EstimateResult(
         model=program.name,
+        phase="encode",
         batch=1,
         tokens=16,
+        context=0,
+        assumptions=(),
         macs=program.macs,
         macs_by_resident=program.macs_by_resident(),
         evaluations=program.evaluations(),

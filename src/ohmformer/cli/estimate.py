@@ -6,15 +6,30 @@ from typing import Annotated
 
 import typer
 
-from ohmformer.cli.options import Debug, Json, ModelName, Report, Seed, Settings, Threads
+from ohmformer.cli.options import (
+    Batch,
+    Context,
+    Debug,
+    Json,
+    ModelName,
+    Phase,
+    Report,
+    Seed,
+    Settings,
+    Threads,
+    Tokens,
+)
 from ohmformer.cli.outputs import open_output
+from ohmformer.cli.runs import run_of
 from ohmformer.cli.setups import one_chip
 
 
 def estimate(
     model: ModelName,
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens of each sequence.")] = 128,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Sequences at once.")] = 1,
+    phase: Phase = "encode",
+    tokens: Tokens = 128,
+    batch: Batch = 1,
+    context: Context = None,
     chip: Annotated[
         str | None,
         typer.Option(
@@ -28,13 +43,17 @@ def estimate(
     threads: Threads = None,
     debug: Debug = False,
 ) -> None:
-    """Area, energy, time and lifetime of one run of MODEL, counted from its shapes (no weights)."""
+    """Area, energy, time and lifetime of one run of MODEL, counted from its shapes (no weights).
+
+    MODEL may also be a program file that `compile --out` wrote.
+    """
     output = open_output(json, report, threads=threads)
     hardware = one_chip(chip, settings)
+    run = run_of(phase, tokens=tokens, batch=batch, context=context)
     from ohmformer import verbs
     from ohmformer.cli.tables import print_estimate
 
-    result = verbs.estimate(model, hardware, batch=batch, tokens=tokens)
+    result = verbs.estimate(model, hardware, **run)
     print_estimate(output.console, result)
     content = output.write_json("estimate", result)
     if report is not None:

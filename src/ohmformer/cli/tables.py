@@ -19,6 +19,7 @@ from ohmformer.reports.wording import (
     evaluation_sentences,
     metric_value,
     mode_lines,
+    run_words,
     score_interval,
     unit_of,
 )
@@ -91,7 +92,7 @@ def print_estimate(console: Console, result: EstimateResult) -> None:
     own = reports["typical"]
     _heading(
         console,
-        f"{result.model} on {result.chip_name}: {result.batch} x {integer(result.tokens)} tokens, "
+        f"{result.model} on {result.chip_name}: {run_words(result)}, "
         f"{significant(result.macs)} MACs, {integer(result.stored_words)} stored words",
     )
 

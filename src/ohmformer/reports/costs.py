@@ -23,6 +23,7 @@ __all__ = ["costs_section", "coverage_table"]
 BASIS_SHAPES: dict[str, tuple[Shape, int, str]] = {
     "model": ("circle", 1, "counted here with the chip's unit values"),
     "published": ("square", 3, "published measurement"),
+    "published rate": ("circle", 5, "published rate and power of the design, this work"),
     "peak": ("triangle", 4, "vendor's peak rate, which no run reaches"),
 }
 SMALL_SHARE = 0.005

@@ -17,6 +17,7 @@ __all__ = [
     "metric_value",
     "mode_lines",
     "mode_reason",
+    "run_words",
     "score_interval",
     "signed",
     "unit_of",
@@ -164,6 +165,15 @@ def deviation_title(score: Score) -> str:
     )
 
 
+def run_words(result: EstimateResult) -> str:
+    """Which run was estimated: "1 × 128 tokens", "prefill of ...", "decode, 1 × 1 token after 128"."""
+    if result.phase == "decode":
+        return f"decode, {result.batch} × 1 token after {result.context:,}"
+    after = f" after {result.context:,}" if result.context else ""
+    lead = "prefill of " if result.phase == "prefill" else ""
+    return f"{lead}{result.batch} × {result.tokens:,} tokens{after}"
+
+
 def estimate_sentences(result: EstimateResult) -> tuple[str, str]:
     """What the costs say: the chip's totals, then the plain digital units beside it."""
     own = result.comparison.chip["typical"]
@@ -172,7 +182,7 @@ def estimate_sentences(result: EstimateResult) -> tuple[str, str]:
         "its cells are not worn" if own.lifetime_s is None else f"its cells last {duration(own.lifetime_s)}"
     )
     first = (
-        f"One run of {result.model} ({result.batch} × {result.tokens:,} tokens) takes "
+        f"One run of {result.model} ({run_words(result)}) takes "
         f"{quantity(own.latency_s, 's')} and {quantity(own.energy_J, 'J')} "
         f"({quantity(low.energy_J, 'J')} … {quantity(high.energy_J, 'J')}) on {area(own.area_m2)}: "
         f"{significant(own.area_delay_mm2_s)} mm²·s, {significant(own.power_density_W_per_mm2)} W/mm²; "
