@@ -10,8 +10,20 @@ import torch
 from torch import Tensor
 
 from ohmformer.crossbars import compute
-from ohmformer.engine.conversion_blocks import dense_deviates
-from ohmformer.engine.conversion_plan import conversion_plan, deviate_law, deviate_sd
+from ohmformer.engine.conversion_law import (
+    CLASSES,
+    POINTS,
+    class_sizes,
+    deviate_law,
+    deviate_sd,
+    deviate_sizes,
+    upper_tail,
+    whole_levels,
+    whole_thresholds,
+)
+from ohmformer.engine.conversion_margins import wire_limits
+from ohmformer.engine.conversion_plan import conversion_plan, wire_factors
+from ohmformer.engine.conversion_words import dense_deviates, plane_bytes, shared_bytes, turned_bytes
 from ohmformer.engine.digit_serial import digit_serial_product, pack_switches
 from ohmformer.engine.native import VARIABLE, _native
 from ohmformer.engine.randomness import Draw
@@ -22,6 +34,8 @@ from ohmformer.specs import TileSpec
 PATHS = [*(_native.names() if _native is not None else []), "torch"]
 DENSE = {"environment_noise": 0.4, "adc_noise": 0.1, "mismatch": 0.02}
 SPARSE = {"environment_noise": 0.1, "adc_noise": 0.09, "mismatch": 0.002}
+WILD = {"environment_noise": 1.5, "mismatch": 0.02}  # more than whole noise has thresholds for
+RARE = {"environment_noise": 0.05, "adc_noise": 0.05}  # beside wires
 
 
 def draw(rows: int, seed: int = 1, first: int = 0) -> Draw:
@@ -63,7 +77,7 @@ def test_without_noise_every_code_is_the_reference(
 
 
 @pytest.mark.parametrize("resident_code", ["bits", "digits"])
-@pytest.mark.parametrize("noise", [DENSE, SPARSE], ids=["dense", "sparse"])
+@pytest.mark.parametrize("noise", [DENSE, SPARSE, WILD], ids=["dense", "sparse", "wild"])
 @pytest.mark.parametrize(
     "adc",
     [
@@ -89,10 +103,43 @@ def test_all_paths_give_the_same_noisy_numbers(make_tile, codes, monkeypatch, re
     assert not torch.equal(found[0].long(), compute(streamed.long(), resident.long(), quiet, 8, 8).values)
 
 
-@pytest.mark.parametrize("noise", [DENSE, SPARSE, {"environment_noise": 0.4, "radix": 65}], ids=str)
+@pytest.mark.parametrize("resident_code", ["bits", "digits"])
+@pytest.mark.parametrize("mismatch", [0.0, 0.001])
+@pytest.mark.parametrize("adc_bits", [5, 7, 8])
+def test_all_paths_look_at_the_same_conversions(
+    make_tile, codes, monkeypatch, resident_code, mismatch, adc_bits
+):
+    """Rare noise beside wires: which codes change, and sums that 8 bits cannot hold."""
+    tile = wired(make_tile(adc_bits=adc_bits, resident_code=resident_code, mismatch=mismatch, **RARE), 1.0)
+    plan = conversion_plan(tile, 8, 8, 140)
+    assert plan is not None
+    assert plan.noise == "margins"
+    streamed, resident = codes(13, 140), codes(140, 70, seed=1)
+    streamed[0, :64], resident[:64, :3] = 127.0, 73.0  # large sums of every digit
+    found = []
+    for path in PATHS:
+        monkeypatch.setenv(VARIABLE, path)
+        found.append(digit_serial_product(streamed, resident, tile, 8, 8, draw(13)))
+    assert all(torch.equal(one, found[0]) for one in found)
+    ideal = compute(streamed.long(), resident.long(), wired(make_tile(adc_bits=adc_bits), 0.0), 8, 8).values
+    assert not torch.equal(found[0].long(), ideal)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        DENSE,
+        SPARSE,
+        WILD,
+        {**RARE, "ohm": 1.0},
+        {"environment_noise": 0.4, "radix": 65},
+    ],
+    ids=str,
+)
 def test_a_row_depends_on_its_key_alone(make_tile, codes, monkeypatch, noise):
     """Not on the rows beside it, the blocks of the loops, the number of threads or the packing."""
-    tile = make_tile(adc_bits=6, **noise)
+    ohm = noise.get("ohm", 0.0)
+    tile = wired(make_tile(adc_bits=6, **{k: v for k, v in noise.items() if k != "ohm"}), ohm)
     streamed, resident = codes(67, 140), codes(140, 90, seed=1)
     whole = digit_serial_product(streamed, resident, tile, 8, 8, draw(67))
     order = torch.randperm(67, generator=torch.Generator().manual_seed(0))[:20]
@@ -165,6 +212,100 @@ def one_conversion(tile: TileSpec, total: int, rows: int) -> Tensor:
     # 2-bit operands: one digit; of the two planes only the lower is closed, the upper converts 0
     streamed = elements.expand(rows, -1).contiguous()
     return digit_serial_product(streamed, resident, tile, 3, 2, draw(rows, seed=7)).double()
+
+
+@pytest.mark.parametrize("nearest", [True, False])
+@pytest.mark.parametrize("sd", [0.15, 0.3, 0.9])
+def test_whole_noise_has_the_stated_law(sd, nearest):
+    """All pairs of bytes enumerated: P(noise >= k) is that of a normal within 2^-17, up to the last level."""
+    levels = whole_levels(sd, nearest)
+    bounds = whole_thresholds(torch.tensor([sd**2]), levels, nearest)[0]
+    r, c = torch.arange(-128, 128)[:, None], torch.arange(256)[None]
+    noise = torch.zeros(256, 256, dtype=torch.int64) if nearest else -(r < 0).long().expand(-1, 256)
+    for bound in bounds.tolist():
+        t = bound // 256 + (c < bound % 256).long()
+        noise = noise + (r >= 128 - t).long() - (r < t - 128).long()
+    centre = 0.0 if nearest else -0.5
+    for k in range(1 - levels, levels + 1):
+        exact = upper_tail((k - nearest / 2) / sd)
+        assert abs(float((noise >= k).double().mean()) - exact) <= 2.0**-17 * (1 + 1e-9)
+    # beyond the last level there is next to nothing
+    assert upper_tail((levels + 1 - nearest / 2) / sd) <= 2.0**-17
+    # whatever byte the planes have in common, noise is symmetric: that of planes is uncorrelated
+    assert torch.equal((noise - centre).mean(0, dtype=torch.float64), torch.zeros(256).double())
+
+
+@pytest.mark.parametrize("plane", [0, 3])
+def test_bytes_are_uniform_and_turned_bytes_differ(plane):
+    """Chi-squared of 256 cells within 4.5 of its standard deviations; planes of a column share no byte."""
+    turned = turned_bytes(draw(300), 40, 8, 100)[:, plane].long() + 128
+    own = plane_bytes(draw(300), 40, 8, 100)[:, plane].long() + 128
+    for found in (turned, own):
+        expected = found.numel() / 256
+        chi = ((torch.bincount(found.flatten(), minlength=256) - expected) ** 2 / expected).sum()
+        assert abs(float(chi) - 255) < 4.5 * (2 * 255) ** 0.5
+    assert float((turned == own).double().mean()) < 0.02
+    place = turned_bytes(draw(1), 0, 63, 64)[0]
+    shared = shared_bytes(draw(1), 0, 64)[0, 0]
+    assert torch.equal(place[0], shared)
+    assert torch.equal(place.sort(1).values, shared.sort().values.expand(63, -1))
+    # 63 planes take 63 different bytes of the block in each column
+    assert len({tuple(row) for row in place.tolist()}) == 63
+
+
+def test_sizes_of_deviates_lie_in_their_classes():
+    """P(|Z| > z) of the n-th point is the middle of the n-th of equal parts, within float32's rounding of z.
+
+    dP = density(z)·z·2^-24 <= 0.25·2^-24·2 relative to 1.
+    """
+    rest, large = deviate_sizes().double()
+    tail = 2 * torch.special.ndtr(-large)
+    middle = (torch.arange(POINTS, dtype=torch.float64) + 0.5) / POINTS
+    assert float((tail - middle * (CLASSES / 256)).abs().max()) < 2.0**-24
+    rest_tail = 2 * torch.special.ndtr(-rest)
+    assert float((rest_tail - (15 / 256 + (241 / 256) * middle)).abs().max()) < 2.0**-24
+    for number, size in enumerate(class_sizes()):
+        mine = rest if number == CLASSES - 1 else large.view(CLASSES, -1)[number]
+        assert number == 0 or float(mine.max()) <= size
+
+
+@pytest.mark.parametrize("ohm", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("resident_code", ["bits", "digits"])
+def test_below_its_limit_a_sum_keeps_its_code(make_tile, resident_code, ohm):
+    """For every class, bitline and plane: the loss and the largest noise together stay below 1/2."""
+    tile = wired(make_tile(adc_bits=7, resident_code=resident_code, **RARE), ohm)
+    plan = conversion_plan(tile, 8, 8, 128)
+    assert plan is not None
+    assert plan.noise == "margins"
+    keep = wire_factors(tile, 100, 8)
+    limit, nearer = wire_limits(plan, keep)
+    loss = 1 - keep[:, :100].double() / 2**15
+    for number, size in enumerate(class_sizes()):
+        sums = limit[:, :100] - nearer[number]
+        assert bool(((sums * loss + size * plan.worst_sd <= 0.5) | (sums < 1)).all())
+    assert int(limit.max()) <= 126  # what 8 bits cut is looked at
+
+
+@pytest.mark.parametrize("total", [48, 80, 100, 112, 150, 192])
+def test_a_conversion_beside_wires_has_its_law(make_tile, total):
+    """P(code) by the normal distribution about s·keep, within 5 standard errors and the steps of the sizes.
+
+    The discrete sizes are off by 1/(2·POINTS) in probability, the noise left out beyond the first class by
+    EVENT_CHANCE, which events add. The upper plane converts 0, which wires leave alone.
+    """
+    rows, ohm = 40000, 1.0
+    tile = wired(make_tile(adc_bits=8, **RARE), ohm)
+    plan = conversion_plan(tile, 3, 2, 64)
+    assert plan is not None
+    assert plan.noise == "margins"
+    level = total * float(wire_factors(tile, 1, 2)[0, 0]) / 2**15
+    found = one_conversion(tile, total, rows).flatten().long()
+    for code in range(total - 3, total + 1):
+        low, high = ((code + half - level) / plan.worst_sd for half in (-0.5, 0.5))
+        wanted = upper_tail(low) - upper_tail(high)
+        share = float((found == code).double().mean())
+        error = (wanted * (1 - wanted) / rows) ** 0.5
+        assert abs(share - wanted) < 5 * error + 2 / (2 * POINTS) + 5 / rows
 
 
 @pytest.mark.parametrize(("total", "step"), [(10, 1), (11, 2), (10, 2), (23, 3)])

@@ -9,47 +9,28 @@ from torch import Tensor
 
 from ohmformer.crossbars import drive, plane_weights, resident_planes, streamed_digits, wordline_groups
 from ohmformer.devices import convert
-from ohmformer.engine.conversion_plan import BYTE_WEIGHTS, ConversionPlan, points, wire_shares
+from ohmformer.engine.conversion_margins import found_alone, wire_limits
+from ohmformer.engine.conversion_plan import LAWS, ConversionPlan, wire_shares
+from ohmformer.engine.conversion_words import dense_deviates, plane_bytes, shared_bytes
 from ohmformer.engine.native import kernels
-from ohmformer.engine.randomness import MASK32, MASK64, WEYL, Draw, aes_round, deviates, random_words
+from ohmformer.engine.randomness import Draw, deviates, random_words
 from ohmformer.engine.whole import whole_matmul
-from ohmformer.engine.wrong_conversions import add_events
+from ohmformer.engine.wrong_conversions import add_changes, below_limits
 from ohmformer.specs import TileSpec
 
-NOISE_ROUNDS = 5  # of the cipher that makes dense noise: five pass BigCrush (see randomness.py)
-CODES_PER_BLOCK = 8  # 128 random bits, 16 for each conversion
 ENVIRONMENT, CONVERTER = 2, 3  # streams of an operation, floating point
 
 
-def _split(word: int) -> tuple[int, int]:
-    return word & MASK32, (word >> 32) & MASK32
-
-
-def dense_deviates(draw: Draw, slot: int, planes: int, columns: int) -> Tensor:
-    """[row, plane, column], int64: deviates of one group and digit, see ``deviate_law``.
-
-    The counter of a block is (key of the row, (slot + plane)·2^32 + column // 8).
-    """
-    device = draw.keys.device
-    keys = draw.keys[:, None, None]
-    block = torch.arange(-(-columns // CODES_PER_BLOCK), device=device)[None, None]
-    place = (slot + torch.arange(planes, device=device))[None, :, None]
-    shape = (len(draw.keys), planes, block.shape[-1])
-    low, high = draw.seed & MASK64, draw.stream & MASK64
-    counter = (keys & MASK32, (keys >> 32) & MASK32, block, place)
-    parts = (*_split(low), *_split(high))
-    words = [part.expand(shape) ^ own for part, own in zip(counter, parts, strict=True)]
-    for turn in range(NOISE_ROUNDS):
-        low, high = (low + WEYL[0]) & MASK64, (high + WEYL[1]) & MASK64
-        words = aes_round(words, (*_split(low), *_split(high)), last=turn == NOISE_ROUNDS - 1)
-    pairs = torch.stack([part for word in words for part in (word & 0xFFFF, word >> 16)], -1)
-    pairs = pairs.flatten(-2)[..., :columns]
-    first, second = points().to(device).long()
-    total = torch.zeros_like(pairs)
-    for place_of_byte, weight in enumerate(BYTE_WEIGHTS):
-        byte = pairs >> (8 * place_of_byte)
-        total += weight * (first[byte & 15] + second[(byte >> 4) & 15])
-    return total
+def _whole_noise(plan: ConversionPlan, laws: Tensor, draw: Draw, slot: int, columns: int) -> Tensor:
+    """[row, plane, column], int64: noise in whole numbers, see ``whole_thresholds``; laws [row, plane]."""
+    own = plane_bytes(draw, slot, plan.planes, columns).short()
+    shared = shared_bytes(draw, slot, columns).short() + 128
+    noise = torch.zeros_like(own, dtype=torch.int64) if plan.nearest else -(own < 0).long()
+    for bound in plan.thresholds.to(laws.device)[laws].unbind(-1):
+        bound = bound[..., None]
+        above = 127 - (bound >> 8) - (shared < (bound & 255)).int()
+        noise += (own > above).long() - (own < -1 - above).long()
+    return noise
 
 
 def whole_product(
@@ -72,6 +53,8 @@ def whole_product(
     digits = table[streamed.to(torch.int64) - plan.lowest].permute(2, 0, 1)  # [digit, row, inner]
     result = torch.zeros(streamed.shape[0], columns, dtype=torch.int64, device=device)
     block = max(1, block_conversions // (columns * plan.planes))
+    limits = wire_limits(plan, keep) if keep is not None and plan.noise == "margins" else None
+    listed = [] if events is None else [below_limits(plan, digits, planes, events, limits)]
     share = None if keep is None else keep[:, :columns].to(device).long()
     plane_weight = plan.full_weight.to(device).long()[:, None]
     for number, (first, last) in enumerate(plan.groups):
@@ -83,20 +66,26 @@ def whole_product(
                 here = slice(top, top + block)
                 digit = digits[index, here, first:last]
                 sums = whole_matmul(digit.float(), closed).long().view(len(digit), plan.planes, columns)
+                own = replace(draw, keys=draw.keys[here])
+                branches = power_of[digit.long() + plan.max_digit] @ counts  # whole numbers
+                if plan.noise == "whole":
+                    laws = (branches * (LAWS / (plan.most_branches * columns))).round().long()
+                    sums += _whole_noise(plan, laws if plan.mismatch else 0 * laws, own, slot, columns)
+                if limits is not None:
+                    row, plane, column, z = found_alone(plan, sums, limits, own, slot)
+                    listed.append((row + top, (slot + plane) * columns + column, z))
                 v = (sums << plan.fraction).clamp_(-(1 << 15), (1 << 15) - 1)
-                if share is not None:
+                if share is not None and limits is None:
                     v = (v * share + (1 << 14)) >> 15
                 if plan.noise == "dense":
-                    power = power_of[digit.long() + plan.max_digit]
-                    branches = power @ counts  # whole numbers
                     sd = (branches * (plan.mismatch / columns) + plan.additive).sqrt()
                     factor = (sd * plan.per_sd).round().long().unsqueeze(-1)
-                    z = dense_deviates(replace(draw, keys=draw.keys[here]), slot, plan.planes, columns)
+                    z = dense_deviates(own, slot, plan.planes, columns)
                     v = (v + ((z * factor) >> (16 + plan.noise_shift))).clamp_(-(1 << 15), (1 << 15) - 1)
                 codes = plan.codes(v) * plane_weight
                 result[here] += codes.sum(1) * (weight * plan.step)
-    if events is not None:
-        add_events(result, plan, digits, planes, events)
+    for some in listed:
+        add_changes(result, plan, digits, planes, some, share)
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -19,6 +19,17 @@ from ohmformer.crossbars import (
     wordline_groups,
 )
 from ohmformer.devices import wire_attenuation
+from ohmformer.engine.conversion_law import (
+    EVENT_CHANCE,
+    MOST_LEVELS,
+    class_sizes,
+    deviate_law,
+    deviate_sd,
+    size_exceeded,
+    upper_tail,
+    whole_levels,
+    whole_thresholds,
+)
 from ohmformer.numerals import HOST, on_host
 from ohmformer.specs import TileSpec
 
@@ -26,46 +37,15 @@ INT8, INT16, INT31 = 127, 32767, 1 << 31
 MOST_DIGITS, MOST_SWITCHES = 12, 64  # as in kernels/digit_serial_job.hpp
 WIDTH = 64  # columns of a block
 SPARSE_CHANCE = 5e-4  # of a wrong conversion, up to which they are drawn one by one
-
-# A deviate is made of two random bytes: z = Σ_b BYTE_WEIGHTS[b]·(LOW[b's low half] + HIGH[b's high half]).
-BYTE_WEIGHTS = (135, 121)
-_LOW = (3, 7, 11, 15, 21, 27, 35, 59)
-_HIGH = (2, 6, 10, 16, 20, 26, 34, 58)
-
-
-@cache
-@on_host
-def points() -> Tensor:
-    """[2, 16], int8: what the low and the high half of a byte of random bits add to a deviate."""
-    halves = [[-x for x in reversed(table)] + list(table) for table in (_LOW, _HIGH)]
-    return torch.tensor(halves, dtype=torch.int8)
-
-
-@cache
-@on_host
-def deviate_law() -> Tensor:
-    """[65536], int64: the deviates of all pairs of bytes, each equally likely.
-
-    Symmetric and never 0 (a low point is odd, a high one even, the byte weights share no divisor), so that a
-    sum between two codes goes either way equally often. Against a normal of its variance: 4th moment
-    -0.44 %, 6th -2.4 %, 8th -6.6 %, Kolmogorov distance 1.15e-3, largest deviate 4.22 standard deviations.
-    """
-    low, high = points().long()
-    byte = (low[None, :] + high[:, None]).flatten()
-    law: Tensor = BYTE_WEIGHTS[0] * byte[None, :] + BYTE_WEIGHTS[1] * byte[:, None]
-    return law.flatten()
-
-
-@cache
-def deviate_sd() -> float:
-    """Standard deviation of ``deviate_law``."""
-    return float(deviate_law().double().square().mean().sqrt())
+MOST_LOOKED_AT = 0.003  # of conversions that wires may change, up to which they are looked at one by one
+LAWS = 1024  # of whole noise, in equal steps of the variance that mismatch adds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConversionPlan:
     """The whole-number arithmetic of one product; the same in the native kernel and in torch.
 
+    s = s + whole noise
     v = min(s·2^fraction, 32767) (and v = round(v·keep/2^15) with wires)
     v = v + floor(z·factor / 2^(16 + noise_shift)),  factor = round(sd·per_sd)
     code = clip(rounding(v / (step·2^fraction)))
@@ -74,7 +54,12 @@ class ConversionPlan:
     of a symmetric deviate symmetric again. Without noise ties follow the tile's rule.
     The range is chosen so that 16 bits never change a code (``_range``).
 
-    noise: ``none``; ``dense``, a deviate for every conversion; ``sparse``, wrong conversions one by one
+    noise: ``none``
+           ``sparse``: wrong conversions one by one (``wrong_conversions``)
+           ``margins``: the same beside wires that seldom change a code (``conversion_margins``)
+           ``whole``: noise rounded to whole numbers where codes depend on nothing else of it, by the law
+           round(branches·per_branch) of ``thresholds`` (``whole_thresholds``)
+           ``dense``: a deviate for every conversion
     """
 
     groups: tuple[tuple[int, int], ...]
@@ -111,6 +96,16 @@ class ConversionPlan:
     additive: float
     mismatch: float
     worst_sd: float
+    levels: int
+    nearest: bool
+    in_bytes: bool
+    thresholds: Tensor
+    most_branches: int
+
+    @property
+    def rate_bound(self) -> float:
+        """Least size of a deviate that is listed as an event."""
+        return size_exceeded(EVENT_CHANCE) if self.noise == "margins" else 0.5 / self.worst_sd
 
     @property
     def numbers(self) -> Tensor:
@@ -139,6 +134,9 @@ class ConversionPlan:
                 self.ties,
                 self.max_code,
                 self.step,
+                self.levels,
+                self.nearest,
+                self.in_bytes,
             ],
             dtype=torch.int32,
             device=HOST,
@@ -147,7 +145,7 @@ class ConversionPlan:
     def codes(self, v: Tensor) -> Tensor:
         """Codes of levels v in 16 bits, int64."""
         found = self._nearest(v)
-        if self.ties and self.noise != "dense":
+        if self.ties and self.noise not in ("dense", "whole"):
             found = found & ~(found - self._nearest((v - 1).clamp_(min=-INT16 - 1)))
         return found.clamp_(-self.max_code, self.max_code)
 
@@ -289,15 +287,27 @@ def conversion_plan(
     chunk = -(-quads // chunks)
     chunks = -(-quads // chunk)
     additive = tile.environment_noise**2 + (adc.noise * adc.step) ** 2
-    worst_sd = math.sqrt(additive + tile.resistor.mismatch**2 * _largest_power(tile) * elements)
-    noise = "none" if worst_sd == 0 else _noise_mode(tile, worst_sd)
+    most_branches = _largest_power(tile) * elements
+    worst_sd = math.sqrt(additive + tile.resistor.mismatch**2 * most_branches)
+    nearest = adc.step % 2 == 1 and adc.rounding != "floor"
     pairs = (chunks + 1) // 2
-    level = _range(tile, elements * max_digit, pairs, worst_sd, noise == "dense")
-    if level is None:
-        return None
-    runs = _runs(weights, level.largest_code)
-    largest_output = len(groups) * sum(radix_powers) * sum(map(abs, weights)) * adc.step * level.largest_code
-    if runs is None or largest_output >= INT31:
+    room = INT8 - 4 * max_digit * chunk  # of 8-bit partial sums
+    for noise in _noise_modes(tile, worst_sd, elements, room):
+        levels = whole_levels(worst_sd, nearest) if noise == "whole" else 0
+        largest_sum = elements * max_digit + (levels + 1 if levels else 0)
+        level = _range(tile, largest_sum, pairs, worst_sd, noise == "dense")
+        if level is None:
+            continue
+        runs = _runs(weights, level.largest_code)
+        largest = len(groups) * sum(radix_powers) * sum(map(abs, weights)) * adc.step * level.largest_code
+        if runs is None or largest >= INT31:
+            continue
+        in_bytes = adc.step == 1 and chunks <= 2 and max(map(abs, runs[0])) <= 2 * INT8 + 1
+        if noise == "margins" and not in_bytes:
+            continue
+        in_bytes = in_bytes and (noise == "margins" or min(adc.max_code, largest_sum) <= INT8)
+        break
+    else:
         return None
     noise_shift, per_sd = 0, 0.0
     if noise == "dense":
@@ -347,18 +357,55 @@ def conversion_plan(
         additive=additive,
         mismatch=tile.resistor.mismatch**2,
         worst_sd=worst_sd,
+        levels=levels,
+        nearest=nearest,
+        in_bytes=in_bytes,
+        thresholds=_thresholds(tile, additive, most_branches, levels, nearest),
+        most_branches=most_branches,
     )
 
 
-def _noise_mode(tile: TileSpec, worst_sd: float) -> str:
-    """``sparse`` where whole sums lie at least 1/2 from any bound between codes and seldom cross it.
+def _noise_modes(tile: TileSpec, worst_sd: float, elements: int, room: int) -> list[str]:
+    """Ways to draw the noise, the cheapest first.
 
-    That holds for rounding to nearest with an odd step and without wires. A sum crosses a bound with a chance
-    of at most 2Q(1/2 / sd), and mostly much less for steps above 1.
+    ``sparse`` where whole sums lie at least 1/2 from any bound between codes and seldom cross it: rounding to
+    nearest with an odd step and without wires. A sum crosses a bound with a chance of at most 2Q(1/2 / sd),
+    and mostly much less for steps above 1. ``margins`` where that still holds for most sums with wires.
     """
-    odd = tile.adc.step % 2 == 1 and tile.adc.rounding != "floor"
-    chance = math.erfc(0.5 / worst_sd / math.sqrt(2))
-    return "sparse" if odd and tile.resistor.wire_resistance_ohm == 0 and chance <= SPARSE_CHANCE else "dense"
+    if worst_sd == 0:
+        return ["none"]
+    nearest = tile.adc.step % 2 == 1 and tile.adc.rounding != "floor"
+    if tile.resistor.wire_resistance_ohm > 0:
+        alone = nearest and looked_at(tile, worst_sd, elements) <= MOST_LOOKED_AT
+        return ["margins", "dense"] if alone else ["dense"]
+    if nearest and 2 * upper_tail(0.5 / worst_sd) <= SPARSE_CHANCE:
+        return ["sparse"]
+    return ["whole", "dense"] if whole_levels(worst_sd, nearest) < min(MOST_LEVELS + 1, room) else ["dense"]
+
+
+def looked_at(tile: TileSpec, worst_sd: float, elements: int) -> float:
+    """Share of conversions that wires may change, mean over the bitlines of the tile.
+
+    Sums are taken as normal with the variance of uniform digits on independent switches; 1 where even a sum
+    of 1 is as near to a bound as common noise reaches.
+    """
+    loss = wire_attenuation(tile)
+    limits = [(0.5 - size * worst_sd) / loss for size in class_sizes()]
+    if float(limits[0].min()) < 1:
+        return 1.0
+    digits = torch.arange(-tile.numeral.max_digit, tile.numeral.max_digit + 1)
+    closed = 0.5 if tile.resident_code == "bits" else float(drive(digits, tile).abs().double().mean())
+    spread = math.sqrt(elements * closed * float(digits.double().square().mean()))
+    beyond = [2 * float(torch.special.ndtr(-limit / spread).mean()) for limit in limits]
+    return sum(beyond[:-1]) / 256 + beyond[-1] * (1 - (len(beyond) - 1) / 256)
+
+
+def _thresholds(tile: TileSpec, additive: float, most_branches: int, levels: int, nearest: bool) -> Tensor:
+    laws = LAWS + 1 if tile.resistor.mismatch else 1
+    branches = torch.linspace(0, most_branches, laws, dtype=torch.float64)
+    if not levels:
+        return torch.zeros(1, 1, dtype=torch.int32)
+    return whole_thresholds(additive + tile.resistor.mismatch**2 * branches, levels, nearest)
 
 
 def _resident_range(tile: TileSpec, bits: int) -> Tensor:
@@ -404,13 +451,11 @@ def wire_factors(tile: TileSpec, columns: int, bits: int) -> Tensor:
 
 
 __all__ = [
-    "BYTE_WEIGHTS",
+    "LAWS",
     "WIDTH",
     "ConversionPlan",
     "conversion_plan",
-    "deviate_law",
-    "deviate_sd",
-    "points",
+    "looked_at",
     "wire_factors",
     "wire_shares",
 ]

@@ -104,7 +104,7 @@ def _entry(
     columns = resident.columns if isinstance(resident, PackedSwitches) else resident.shape[-1]
     wired = tile.resistor.wire_resistance_ohm > 0
     keep = wire_factors(tile, columns, resident_bits) if wired else None
-    events = draw_events(plan, columns, draw.sub(EVENTS)) if plan.noise == "sparse" else None
+    events = draw_events(plan, columns, draw.sub(EVENTS)) if plan.noise in ("sparse", "margins") else None
     switches = resident if isinstance(resident, PackedSwitches) else pack(resident, tile, resident_bits)
     found = native_product(plan, streamed, switches, keep, draw, events)
     if found is not None:

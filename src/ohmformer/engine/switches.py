@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from ohmformer.engine import native
-from ohmformer.engine.conversion_plan import WIDTH, ConversionPlan, conversion_plan, points
+from ohmformer.engine.conversion_law import deviate_sizes, points
+from ohmformer.engine.conversion_margins import ALONE, byte_limits, wire_limits
+from ohmformer.engine.conversion_plan import LAWS, WIDTH, ConversionPlan, conversion_plan
 from ohmformer.engine.randomness import MASK64, Draw
 from ohmformer.numerals import HOST, NumeralError
 from ohmformer.specs import TileSpec
 
+NOISE = {"dense": 1, "whole": 2}  # as in kernels/digit_serial_block.hpp
 _native: Any = getattr(native, "_native")  # noqa: B009 - None where installed without a compiler
 
 
@@ -167,6 +170,10 @@ def native_product(
     x = streamed.to(torch.float32).contiguous()
     keys = draw.keys.to(torch.int64).contiguous()
     y = torch.empty(rows, switches.columns, dtype=torch.int32, device=HOST)
+    limits = nearer = None
+    if keep is not None and plan.noise == "margins":
+        limit, step = wire_limits(plan, keep)
+        limits, nearer = byte_limits(limit), step.to(torch.uint8)
     listed = None
     if events is not None and len(events[0]):
         listed = torch.stack((events[0], events[1], events[2].view(torch.int64)), 1).contiguous()
@@ -178,7 +185,7 @@ def native_product(
         switches.columns,
         switches.packed.data_ptr(),
         0 if keep is None else keep.data_ptr(),
-        plan.noise == "dense",
+        NOISE.get(plan.noise, 0),
         draw.seed & MASK64,
         draw.stream & MASK64,
         keys.data_ptr(),
@@ -186,8 +193,15 @@ def native_product(
         plan.noise_shift,
         plan.per_sd,
         plan.additive,
+        plan.worst_sd,
         plan.mismatch,
         plan.mismatch / switches.columns,
+        LAWS / (plan.most_branches * switches.columns) if plan.mismatch else 0.0,
+        plan.thresholds.data_ptr(),
+        0 if limits is None else limits.data_ptr(),
+        0 if nearer is None else nearer.data_ptr(),
+        deviate_sizes().data_ptr(),
+        draw.sub(ALONE).stream & MASK64,
         switches.closed_count.data_ptr(),
         0 if listed is None else listed.data_ptr(),
         0 if listed is None else len(listed),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from ohmformer.engine.conversion_law import upper_tail
 from ohmformer.engine.conversion_plan import ConversionPlan
 from ohmformer.engine.native import kernels
 from ohmformer.engine.randomness import Draw, random_words, uniforms64
 from ohmformer.numerals import divide
+
+Conversions = tuple[Tensor, Tensor, Tensor]  # row, place, deviate
 
 
 def _bits(draw: Draw, blocks: int, first: int) -> Tensor:
@@ -21,7 +25,7 @@ def _bits(draw: Draw, blocks: int, first: int) -> Tensor:
 
 
 def draw_events(plan: ConversionPlan, columns: int, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
-    """Conversions whose noise is above 1/2 if its sd is the largest possible one.
+    """Conversions whose noise is above ``plan.rate_bound``: 1/2 if its sd is the largest possible one.
 
     A whole sum is at least 1/2 from where its code changes, and so needs |z|·sd >= 1/2. The conversions with
     |z| >= 1/(2·worst_sd) are a Bernoulli sequence with p = 2Q(1/(2·worst_sd)): the gaps are geometric, the
@@ -32,7 +36,7 @@ def draw_events(plan: ConversionPlan, columns: int, draw: Draw) -> tuple[Tensor,
     Error:   none but float64 rounding of gaps and deviates.
     """
     conversions = len(plan.groups) * plan.digits * plan.planes * columns
-    tail = math.erfc(0.5 / plan.worst_sd / math.sqrt(2)) / 2
+    tail = upper_tail(plan.rate_bound)
     # below 1e-300 nothing is ever drawn
     rate = max(-math.log1p(-2 * tail), 1e-300)
     mean = conversions * rate
@@ -67,41 +71,82 @@ def draw_events(plan: ConversionPlan, columns: int, draw: Draw) -> tuple[Tensor,
     return row, place, z
 
 
-def add_events(
+def add_changes(
     result: Tensor,
     plan: ConversionPlan,
     digits: Tensor,
     states: Tensor,
-    events: tuple[Tensor, Tensor, Tensor],
+    found: Conversions,
+    keep: Tensor | None,
 ) -> None:
-    """Add to ``result`` [row, column] what the events change.
+    """Add to ``result`` [row, column] what the noise of some conversions (and wires) changes.
 
     digits: [digit, row, inner]; states: [plane, inner, column], the resident switches; both whole numbers
+    keep:   [plane, column] share that wires leave, times 2^15
     """
     device = result.device
-    row, place, z = (part.to(device) for part in events)
+    row, place, z = (part.to(device) for part in found)
     power, full_weight = plan.power.to(device).long(), plan.full_weight.to(device).long()
     digit_weight = plan.digit_weight.to(device)
-    columns = result.shape[1]
-    column, slot = place % columns, place // columns
-    plane, digit = slot % plan.planes, slot // plan.planes % plan.digits
-    group = slot // plan.planes // plan.digits
-    for number, (first, last) in enumerate(plan.groups):
-        here = group == number
-        if not bool(here.any()):
-            continue
-        driven = digits[digit[here], row[here], first:last].long()
-        closed = states[plane[here], first:last, column[here]].long()
+    for here, group, plane, digit, column in _groups(plan, place, result.shape[1]):
+        driven, closed = _operands(digits, states, group, plane, digit, row[here], column)
         sums = (driven * closed).sum(1).double()
         branches = (power[driven + plan.max_digit] * closed.square()).sum(1)
         sd = (branches.double() * plan.mismatch + plan.additive).sqrt()
-        change = _codes(sums + sd * z[here], plan) - _codes(sums, plan)
-        weight = full_weight[plane[here]] * digit_weight[digit[here]] * plan.step
-        result.index_put_((row[here], column[here]), change.long() * weight, accumulate=True)
+        level = sums if keep is None else sums * (keep[plane, column].double() * 2.0**-15)
+        change = _codes(level + sd * z[here], plan) - _codes(sums, plan)
+        weight = full_weight[plane] * digit_weight[digit] * plan.step
+        result.index_put_((row[here], column), change.long() * weight, accumulate=True)
+
+
+def below_limits(
+    plan: ConversionPlan,
+    digits: Tensor,
+    states: Tensor,
+    found: Conversions,
+    limits: tuple[Tensor, Tensor] | None,
+) -> Conversions:
+    """Those conversions whose sums keep their code in every class of ``conversion_margins``."""
+    if limits is None:
+        return found
+    device = states.device
+    row, place, z = (part.to(device) for part in found)
+    limit, nearer = (part.to(device) for part in limits)
+    inside = torch.ones_like(row, dtype=torch.bool)
+    for here, group, plane, digit, column in _groups(plan, place, states.shape[-1]):
+        driven, closed = _operands(digits, states, group, plane, digit, row[here], column)
+        inside[here] = (driven * closed).sum(1).abs() + nearer[0] <= limit[plane, column]
+    return row[inside], place[inside], z[inside]
+
+
+def _groups(
+    plan: ConversionPlan, place: Tensor, columns: int
+) -> Iterator[tuple[Tensor, tuple[int, int], Tensor, Tensor, Tensor]]:
+    """Which conversions lie in a group, its bounds, and their planes, digits and columns."""
+    slot = place // columns
+    group = slot // plan.planes // plan.digits
+    for number, bounds in enumerate(plan.groups):
+        here = (group == number).nonzero().squeeze(1)
+        if len(here):
+            own = slot[here]
+            yield here, bounds, own % plan.planes, own // plan.planes % plan.digits, place[here] % columns
+
+
+def _operands(
+    digits: Tensor,
+    states: Tensor,
+    group: tuple[int, int],
+    plane: Tensor,
+    digit: Tensor,
+    row: Tensor,
+    column: Tensor,
+) -> tuple[Tensor, Tensor]:
+    first, last = group
+    return digits[digit, row, first:last].long(), states[plane, first:last, column].long()
 
 
 def _codes(sums: Tensor, plan: ConversionPlan) -> Tensor:
     return divide(sums, plan.step).round().clamp(-plan.max_code, plan.max_code)
 
 
-__all__ = ["add_events", "draw_events"]
+__all__ = ["add_changes", "below_limits", "draw_events"]

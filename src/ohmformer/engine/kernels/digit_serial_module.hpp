@@ -2,6 +2,8 @@
 #pragma once
 #include <nanobind/nanobind.h>
 
+#include <cmath>
+
 #include "table.hpp"
 
 namespace ohm {
@@ -19,8 +21,8 @@ void bind_digit_serial(nanobind::module_& m, Class& kernels) {
         *self = SerialPlan{n[0], whole(bounds), n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9],
                            reinterpret_cast<const int8_t*>(digits_of), n[10], n[11],
                            reinterpret_cast<const uint64_t*>(closed), n[12], n[13], n[14], n[15], n[16], n[17],
-                           n[18], n[19], n[20], n[21], reinterpret_cast<const int16_t*>(plane_weight),
-                           whole(run_factor), whole(full_weight), whole(digit_weight), whole(power)};
+                           n[18], n[19], n[20], n[21], n[22], n[23], n[24],
+                           reinterpret_cast<const int16_t*>(plane_weight), whole(run_factor), whole(full_weight), whole(digit_weight), whole(power)};
       });
   kernels
       .def("serial_packed_bytes",
@@ -35,16 +37,22 @@ void bind_digit_serial(nanobind::module_& m, Class& kernels) {
                                      reinterpret_cast<uint8_t*>(packed), reinterpret_cast<int32_t*>(counts));
            })
       .def("serial_product",
-           [](const Choice& c, const SerialPlan& plan, Address x, int64_t rows, int64_t inner, int64_t columns,
-              Address packed, Address keep, bool noisy, uint64_t seed, uint64_t stream, Address keys, Address points,
-              int noise_shift, double per_sd, double additive, double mismatch, double mean_mismatch,
-              Address closed_count, Address events, int64_t event_count, Address y, int threads) {
+           [whole](const Choice& c, const SerialPlan& plan, Address x, int64_t rows, int64_t inner, int64_t columns,
+              Address packed, Address keep, int noise, uint64_t seed, uint64_t stream, Address keys, Address points,
+              int noise_shift, double per_sd, double additive, double worst_sd, double mismatch, double mean_mismatch,
+              double per_branch, Address thresholds, Address limits, Address nearer, Address deviates,
+              uint64_t alone, Address closed_count, Address events, int64_t event_count, Address y, int threads) {
              int32_t bad = 0;
              const SerialJob job{&plan, reinterpret_cast<const float*>(x), rows, inner, columns,
                                  reinterpret_cast<const uint8_t*>(packed), reinterpret_cast<const int16_t*>(keep),
-                                 noisy, seed, stream, reinterpret_cast<const int64_t*>(keys),
-                                 reinterpret_cast<const int8_t*>(points), noise_shift, per_sd, additive, mismatch,
-                                 mean_mismatch, reinterpret_cast<const int32_t*>(closed_count),
+                                 noise, seed, stream, reinterpret_cast<const int64_t*>(keys),
+                                 reinterpret_cast<const int8_t*>(points), noise_shift, per_sd, additive, std::sqrt(additive), worst_sd,
+                                 mismatch,
+                                 mean_mismatch, per_branch, whole(thresholds),
+                                 reinterpret_cast<const uint8_t*>(limits),
+                                 reinterpret_cast<const uint8_t*>(nearer),
+                                 reinterpret_cast<const float*>(deviates), alone,
+                                 whole(closed_count),
                                  reinterpret_cast<const SerialEvent*>(events), event_count,
                                  reinterpret_cast<int32_t*>(y), &bad, threads};
              nanobind::gil_scoped_release free;

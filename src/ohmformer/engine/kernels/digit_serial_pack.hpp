@@ -1,0 +1,114 @@
+// Switches as the digit-serial kernels read them, tables of digits, and what a block of pairs needs.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "digit_serial_job.hpp"
+#include "scratch.hpp"
+
+namespace ohm {
+namespace OHM_ISA {
+namespace serial {
+
+constexpr int WIDTH = 64;            // columns of a block
+constexpr int MOST_PAIRS = 6;        // pairs (row, digit) that share the loads of the indices
+constexpr int TABLE_STEP = 16 * MOST_PAIRS;  // bytes of the tables of one quad, pair after pair
+constexpr int BLOCK_ROWS = 32;       // rows whose tables lie in the cache
+constexpr int NOISE_ROUNDS = 5;
+
+// Byte of a vector of 32 at which a column lies: so that widening (unpack) gives columns in order.
+inline int byte_of(int column) {
+  const int c = column & 31;
+  return (column & 32) + (c & 7) + (c >> 4 & 1) * 8 + (c >> 3 & 1) * 16;
+}
+
+inline int64_t group_bytes(const SerialPlan& p) {
+  return static_cast<int64_t>(p.planes) * p.quads * p.switches * WIDTH;
+}
+inline int64_t column_blocks(int64_t columns) { return (columns + WIDTH - 1) / WIDTH; }
+inline int64_t packed_bytes(const SerialPlan& p, int64_t columns) {
+  return column_blocks(columns) * p.groups * group_bytes(p);
+}
+// Place of a quad of a plane within a group of a block of columns.
+inline int64_t quad_place(const SerialPlan& p, int plane, int quad, int which) {
+  const int chunk = quad / p.chunk, first = chunk * p.chunk;
+  const int here = p.quads - first < p.chunk ? p.quads - first : p.chunk;
+  return ((static_cast<int64_t>(plane) * p.quads + first) * p.switches + static_cast<int64_t>(which) * here + quad -
+          first) * WIDTH;
+}
+
+// Switches of whole numbers x[inner, column] (strides in elements); returns whether all were in range.
+inline bool pack(const SerialPlan& p, const float* x, int64_t inner_stride, int64_t column_stride, int64_t columns,
+                 uint8_t* packed, int32_t* counts) {
+  const int maps = p.planes * p.switches;
+  bool good = true;
+  std::memset(packed, 0, static_cast<size_t>(packed_bytes(p, columns)));
+  if (counts) std::memset(counts, 0, sizeof(int32_t) * static_cast<size_t>(p.bounds[2 * p.groups - 1]) * p.planes);
+  for (int64_t cb = 0; cb < column_blocks(columns); cb++)
+    for (int g = 0; g < p.groups; g++) {
+      uint8_t* out = packed + (cb * p.groups + g) * group_bytes(p);
+      const int first = p.bounds[2 * g], last = p.bounds[2 * g + 1];
+      const int64_t width = smaller(WIDTH, columns - cb * WIDTH);
+      for (int quad = 0; quad * 4 < last - first; quad++) {
+        uint64_t closed[WIDTH][4];
+        std::memset(closed, 0, sizeof closed);
+        for (int b = 0; b < 4 && first + quad * 4 + b < last; b++)
+          for (int64_t n = 0; n < width; n++) {
+            const float value = x[(first + quad * 4 + b) * inner_stride + (cb * WIDTH + n) * column_stride];
+            const bool fits = value >= p.resident_lowest && value <= p.resident_highest;
+            good &= fits;
+            closed[n][b] = fits ? p.closed[static_cast<int>(value) - p.resident_lowest] : 0;
+          }
+        for (int map = 0; map < maps; map++) {
+          uint8_t* to = out + quad_place(p, map / p.switches, quad, map % p.switches);
+          for (int64_t n = 0; n < width; n++)
+            to[byte_of(static_cast<int>(n))] = static_cast<uint8_t>(
+                (closed[n][0] >> map & 1) | (closed[n][1] >> map & 1) << 1 | (closed[n][2] >> map & 1) << 2 |
+                (closed[n][3] >> map & 1) << 3);
+          for (int b = 0; counts && b < 4 && first + quad * 4 + b < last; b++)
+            for (int64_t n = 0; n < width; n++)
+              counts[static_cast<int64_t>(first + quad * 4 + b) * p.planes + map / p.switches] +=
+                  static_cast<int32_t>(closed[n][b] >> map & 1);
+        }
+      }
+    }
+  return good;
+}
+
+// Sums of all subsets of four digits.
+inline void make_table(const int8_t* d, uint8_t* table) {
+#if defined(__AVX2__)
+  int32_t four;
+  std::memcpy(&four, d, 4);
+  const __m128i all = _mm_set1_epi32(four);
+  const auto part = [&](int b, const __m128i& mask) {
+    return _mm_and_si128(_mm_shuffle_epi8(all, _mm_set1_epi8(static_cast<char>(b))), mask);
+  };
+  const __m128i odd = _mm_set1_epi16(static_cast<int16_t>(0xFF00));
+  const __m128i two = _mm_set1_epi32(static_cast<int32_t>(0xFFFF0000));
+  const __m128i four_up = _mm_set1_epi64x(static_cast<long long>(0xFFFFFFFF00000000ull));
+  const __m128i eight_up = _mm_set_epi64x(-1, 0);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(table), _mm_add_epi8(_mm_add_epi8(part(0, odd), part(1, two)),
+                                                                  _mm_add_epi8(part(2, four_up), part(3, eight_up))));
+#else
+  for (int i = 0; i < 16; i++)
+    table[i] = static_cast<uint8_t>((i & 1 ? d[0] : 0) + (i & 2 ? d[1] : 0) + (i & 4 ? d[2] : 0) + (i & 8 ? d[3] : 0));
+#endif
+}
+
+// What a block of up to MOST_PAIRS pairs (row, digit) needs.
+struct Pairs {
+  const uint8_t* tables;              // [quad][pair][16]
+  uint64_t key[MOST_PAIRS];
+  uint64_t slot[MOST_PAIRS];          // number of (group, digit, plane 0)
+  const int16_t* factor[MOST_PAIRS];  // noise of each plane: its factor, or the number of its law
+  int32_t* sums[MOST_PAIRS];          // [WIDTH] of the row
+  int32_t weight[MOST_PAIRS];         // radix^i * step
+};
+
+}  // namespace serial
+}  // namespace OHM_ISA
+}  // namespace ohm
