@@ -14,7 +14,7 @@ import pytest
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     path = tmp_path / "page.md"
-    names = ("exact", "conditions", "base-7")
+    names = ("findings", "exact", "conditions", "base-7")
     path.write_text(
         "".join(f"<!-- {n}: written by a command, not by hand -->\n<!-- end of {n} -->\n" for n in names),
         encoding="utf-8",

@@ -18,6 +18,7 @@ from ohmformer.reports.encodings import (
     WIDTH,
     encoding_picture,
     encoding_tables,
+    finding_lines,
 )
 
 NS = "{http://www.w3.org/2000/svg}"
@@ -115,6 +116,17 @@ def test_tables_say_what_does_not_fit_and_what_is_lost(document: dict[str, Any])
     lost = [line.split(" | ")[2] for line in tables["base-7"].splitlines()[2:]]
     assert lost == ["nothing", "5.0 %"]
     assert "| one bit | no | 3, 1 bit | none fits |  |  |" in tables["conditions"].splitlines()
+
+
+def test_findings_are_sentences_of_the_numbers(document: dict[str, Any]) -> None:
+    document["result"]["points"][4] |= {"energy_J": 0.03, "area_m2": 1.2e-4}
+    assert finding_lines(document["result"]) == [
+        "Base 7 is on the equal-area front of tiny: 17±, 8 bit; 7, 8 bit. It takes 2.00 times the least time "
+        "(17±, 8 bit) and 2.00 times the least energy (3, 8 bit).",
+        "Of 2 conditions, one changed at a time, base 7 is off the front for 1: one bit.",
+        "Base 7 with 128 active wordlines and 5-bit converters loses 5.0 % of a product (rms), at 0.750 "
+        "times the energy and 0.800 times the area-delay product of 128 wordlines and 8 bits.",
+    ]
 
 
 @pytest.mark.parametrize("broken", [{"schema": "ohmformer.estimate/1"}, {"schema": "ohmformer.encodings/1"}])

@@ -68,6 +68,7 @@ def encodings(
         encoding_picture,
         encoding_tables,
         exact_rows,
+        finding_lines,
     )
     from ohmformer.reports.markdown import check_page, rewrite
     from ohmformer.studies import study_encodings
@@ -100,6 +101,8 @@ def encodings(
         ("condition", "base 7 on front", "front, fastest first", "base 7", "time", "energy"),
         condition_rows(found["outcomes"]),
     )
+    for line in finding_lines(found):
+        output.say(line)
     if table is not None:
         output.say(f"Points: {write_atomically(table, as_csv(result.points))}")
     if picture is not None:

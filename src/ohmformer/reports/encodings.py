@@ -23,13 +23,14 @@ __all__ = [
     "encoding_picture",
     "encoding_tables",
     "exact_rows",
+    "finding_lines",
     "study_result",
 ]
 
 SCHEMA = "ohmformer.encodings/"
 WIDTH, HEIGHT = 880.0, 400.0
 LEFT, GAP, TOP, BOTTOM, RIGHT = 56.0, 76.0, 46.0, 326.0, 14.0
-TABLES = ("exact", "conditions", "base-7")
+TABLES = ("findings", "exact", "conditions", "base-7")
 
 COLUMNS = (
     "base",
@@ -170,10 +171,62 @@ def condition_rows(outcomes: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...
     return rows
 
 
+def finding_lines(result: Mapping[str, Any]) -> list[str]:
+    """What the study found, in sentences; everything from the result."""
+    given, outcomes = result["outcomes"][0], result["outcomes"]
+    lines = []
+    if given["base_7"] is not None:
+        where = "is" if given["base_7_on_front"] else "is not"
+        lines.append(
+            f"Base 7 {where} on the equal-area front of {result['model']}: {'; '.join(given['front'])}. "
+            f"It takes {significant(float(given['time_over_fastest']))} times the least time "
+            f"({given['fastest']}) and {significant(float(given['energy_over_leanest']))} times the least energy ({given['leanest']})."
+        )
+    off = [str(found["condition"]) for found in outcomes if not found["base_7_on_front"]]
+    lines.append(
+        f"Of {len(outcomes)} conditions, one changed at a time, base 7 is off the front for {len(off)}"
+        + (f": {', '.join(off)}." if off else ".")
+    )
+    found = {
+        (p["active_wordlines"], p["adc_bits"]): p
+        for p in result["points"]
+        if p["radix"] == 7 and p["wordlines"] == 128
+    }
+    whole = found.get((128, 8))
+    if whole is not None:
+        for key in ((2, 2), (128, 6), (128, 5), (128, 2)):
+            if key in found:
+                lines.append(_beside(found[key], whole))
+    return lines
+
+
+def _beside(point: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    energy = float(point["energy_J"]) / float(whole["energy_J"])
+    product = (float(point["area_m2"]) * float(point["latency_s"])) / (
+        float(whole["area_m2"]) * float(whole["latency_s"])
+    )
+    error = float(point["error"])
+    lost = (
+        "loses nothing"
+        if _exact(point)
+        else "lost nothing in the sample"
+        if error == 0
+        else "loses everything"
+        if error >= 1
+        else f"loses {_lost(error)} of a product (rms)"
+    )
+    return (
+        f"Base 7 with {point['active_wordlines']} active wordlines and {point['adc_bits']}-bit converters "
+        f"{lost}, at {significant(energy)} times the energy and {significant(product)} times the area-delay "
+        f"product of 128 wordlines and 8 bits."
+    )
+
+
 def encoding_tables(document: Mapping[str, Any]) -> dict[str, str]:
     """The tables of the study as Markdown, by the name of their markers."""
     result = study_result(document)
     return {
+        "findings": "\n".join(f"- {line}" for line in finding_lines(result)),
         "exact": markdown(Table(COLUMNS, exact_rows(result["points"]), right=tuple(range(2, 13)))),
         "base-7": markdown(
             Table(
