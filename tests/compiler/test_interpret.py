@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
 
 from ohmformer import chips
 from ohmformer.compiler import interpret, lower, trace
@@ -90,6 +91,29 @@ def test_a_step_behind_a_cache_and_the_cache_after_it(name: str) -> None:
     for place, layer in enumerate(layers):
         assert torch.equal(made[1 + 2 * place], layer.keys)
         assert torch.equal(made[2 + 2 * place], layer.values)
+
+
+def test_a_step_of_a_decoder_that_sees_an_encoder() -> None:
+    """Keys and values of the encoder's tokens are read from a cache of their own."""
+    model = FAMILIES["t5"].make()
+    program = lower(trace(model, phase="decode", batch=2, tokens=6, context=4), IDEAL)
+    torch.manual_seed(3)
+    past = {v.name: torch.randn(v.shape) for v in program.values if v.kind == "cache" and v.name}
+    ids, encoded = torch.randint(3, 60, (2, 1)), torch.randn(2, 6, 32)
+    caches = []
+    for kind in ("past", "cross"):
+        caches.append(DynamicCache(config=model.config.get_text_config(decoder=True)))
+        for layer in range(2):
+            caches[-1].update(past[f"{kind}_keys.{layer}"], past[f"{kind}_values.{layer}"], layer)
+    with torch.no_grad():
+        deployed = deploy(model, IDEAL, check=False)(
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+            decoder_input_ids=ids,
+            past_key_values=EncoderDecoderCache(*caches),
+            use_cache=True,
+        )
+    given = {"decoder_input_ids": ids, "encoder_hidden_states": encoded, **past}
+    assert torch.equal(interpret(program, IDEAL, tensors(model), given)[0], deployed.logits)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma2"])
