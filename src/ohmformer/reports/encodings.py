@@ -180,7 +180,8 @@ def finding_lines(result: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"Base 7 {where} on the equal-area front of {result['model']}: {'; '.join(given['front'])}. "
             f"It takes {significant(float(given['time_over_fastest']))} times the least time "
-            f"({given['fastest']}) and {significant(float(given['energy_over_leanest']))} times the least energy ({given['leanest']})."
+            f"({given['fastest']}) and {significant(float(given['energy_over_leanest']))} times the least "
+            f"energy ({given['leanest']})."
         )
     off = [str(found["condition"]) for found in outcomes if not found["base_7_on_front"]]
     lines.append(
