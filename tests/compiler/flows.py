@@ -47,7 +47,9 @@ class Flow:
         self, operation: str, batch: int, rows: int, inner: int, columns: int, resident: str,
         inputs: tuple[int, ...], module: str,
     ) -> int:  # fmt: skip
-        out = self.value(batch * rows, columns)
+        out = (
+            self.value(batch, rows, columns) if batch > 1 and rows > 1 else self.value(batch * rows, columns)
+        )
         self.subops.append(
             Product(
                 module=module, operation=operation, batch=batch, rows=rows, inner=inner, columns=columns,

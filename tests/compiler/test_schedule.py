@@ -10,7 +10,7 @@ import pytest
 
 from ohmformer.compiler.schedule import RESOURCES, Busy, Work, make_schedule, makespan
 from ohmformer.compiler.schedule_check import ScheduleFault, check_schedule
-from ohmformer.compiler.schedule_work import CONVERSIONS
+from ohmformer.compiler.schedule_work import BUFFER, CONVERSIONS
 from ohmformer.compiler.steps import StepGraph, step_graph
 from ohmformer.ir import Product, Program
 
@@ -159,14 +159,17 @@ def test_many_blocks_are_read_between_conversions() -> None:
 
 def test_independent_steps_overlap(flows: ModuleType) -> None:
     """Query, key and value: operands of the next are read while the last converts; products take turns."""
-    graph = step_graph(flows.transformer(layers=1))
+    graph = step_graph(flows.transformer(layers=3))
     work = [Work(operands=1, feed=1, conversions=4, rows=4, results=1, load=0.1) for _ in graph.kinds]
+    query = 2 * 10  # in the third layer, of ten steps each
     found = {(i.step, i.resource, i.what): i for i in make_schedule(graph, work, intervals=True).intervals}
-    for step in (1, 2):  # key and value follow without a pause
+    for step in (query + 1, query + 2):  # key and value follow without a pause
         before, here = (found[s, CONVERSIONS, "conversions"] for s in (step - 1, step))
         assert here.start_s == before.end_s
     # the scores wait for query and key, the feed of the value does not
-    assert found[3, 5, "operands"].start_s >= found[1, 5, "results"].end_s
+    scores = found[query + 3, BUFFER, "operands"]
+    assert scores.start_s >= found[query + 1, BUFFER, "results"].end_s
+    assert found[query + 2, BUFFER, "operands"].start_s < found[query + 1, BUFFER, "results"].end_s
 
 
 def test_more_work_is_never_faster(flows: ModuleType) -> None:

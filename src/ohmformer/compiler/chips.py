@@ -58,18 +58,18 @@ def plan_chips(graph: StepGraph, chip: ChipSpec, extra_cells: int = 0) -> ChipPl
             f"dense_bank_count = {chip.dense_bank_count} banks hold {chip.dense_bank_count * dense.cells}."
         )
     words = [entry.words for entry in graph.stored]
-    large = {
-        step: -(-dense_symbols(words[held], bits, dense) // capacity)
-        for step, held in enumerate(graph.holds)
-        if held >= 0 and dense_symbols(words[held], bits, dense) > capacity
-    }
-    for step, parts in large.items():
+    large: dict[int, int] = {}
+    for step, held in enumerate(graph.holds):
         product = graph.kinds[graph.kind_of[step]].product
-        if product is None or product.columns < parts:
+        if held < 0 or product is None or dense_symbols(words[held], bits, dense) <= capacity:
+            continue
+        columns = capacity // dense_symbols(product.inner, bits, dense)
+        if not columns:
             raise UserError(
                 f"One column of {graph.modules[step]} does not fit the {chip.dense_bank_count} dense banks "
                 f"of a chip."
             )
+        large[step] = -(-product.columns // columns)
     origin = graph
     if large:
         graph = split_columns(graph, large)

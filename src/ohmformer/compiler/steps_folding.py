@@ -38,9 +38,9 @@ def fold(items: Sequence[int]) -> tuple[Segment, ...]:
 
 
 def likely_period(items: Sequence[int]) -> int:
-    """Length of the block that repeats over the longest stretch; 0 if none does."""
+    """Length of the block that repeats over the longest stretch; 0 if that is less than a third of all."""
     best = _longest(np.asarray(items, dtype=np.int64))
-    return best.length if best is not None else 0
+    return best.length if best is not None and 3 * (best.end - best.start) >= len(items) else 0
 
 
 def _fold(items: npt.NDArray[np.int64], start: int, end: int, found: list[Segment]) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ohmformer.compiler.buffers import BufferPlan, plan_buffers
 from ohmformer.compiler.chips import ChipPlan, plan_chips
 from ohmformer.compiler.schedule import Crossing, Schedule, make_schedule
+from ohmformer.compiler.schedule_check import check_schedule
 from ohmformer.compiler.steps import StepGraph, step_graph
 from ohmformer.costs.component import Level
 from ohmformer.costs.counts import CountTuple, dense_symbols
@@ -17,7 +18,7 @@ from ohmformer.errors import UserError
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec
 
-__all__ = ["Run", "banks_needed", "cells_used", "link_of", "run_of"]
+__all__ = ["Run", "banks_needed", "cells_used", "full_schedule", "link_of", "run_of"]
 
 
 class Run(NamedTuple):
@@ -140,3 +141,22 @@ def run_of(program: Program, chip: ChipSpec, library: Library, level: Level = "t
         graph, rates, kinds, times, steps, extras, counts, schedule, plan, cells, needed, banks, chips,
         crossings,
     )  # fmt: skip
+
+
+def full_schedule(run: Run) -> Schedule:
+    """The schedule of ``run`` with every interval of every layer, checked against its rules.
+
+    Error: ScheduleFault if a rule is broken or its end is not the latency that was reported.
+    """
+    work = [step.work for step in run.steps]
+    variants = None if run.plan is None else run.plan.variants
+    made = make_schedule(run.graph, work, variants=variants, intervals=True, crossings=run.crossings)
+    check_schedule(
+        run.graph,
+        work,
+        made.intervals,
+        run.schedule.makespan_s,
+        variants=variants,
+        crossings=run.crossings,
+    )
+    return made
