@@ -80,7 +80,10 @@ class StandIn(Tensor):
         return self.held.untyped_storage()  # shared by views, as on any device
 
     def __deepcopy__(self, memo: Any) -> StandIn:
-        return StandIn(copy.deepcopy(self.held, memo))
+        made = StandIn(copy.deepcopy(self.held, memo))
+        if getattr(self, "_is_param", False):
+            made._is_param = True  # type: ignore[attr-defined]
+        return made
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"StandIn({self.held})"

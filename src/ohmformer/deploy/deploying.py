@@ -208,8 +208,9 @@ def _wrap_rotary(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
     @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
         if runtime.device.type not in ("cpu", "meta"):
-            args = tuple(_as_on_host(value) for value in args)
-            kwargs = {key: _as_on_host(value) for key, value in kwargs.items()}
+            with mode.region():
+                args = tuple(_as_on_host(value) for value in args)
+                kwargs = {key: _as_on_host(value) for key, value in kwargs.items()}
         made = original(*args, **kwargs)
         if not all(is_constant(part) for part in floats_in(made, [])):
             return made if runtime.device.type in ("cpu", "meta") else _on_device(made, runtime.device)
@@ -230,7 +231,7 @@ def _as_on_host(value: Any) -> Any:
         return value
     if not value.is_floating_point():
         return value.to(HOST)
-    return torch.zeros((), dtype=value.dtype, device=HOST).expand(value.shape)
+    return mark_constant(torch.zeros((), dtype=value.dtype, device=HOST).expand(value.shape))
 
 
 def _on_device(made: Any, device: torch.device) -> Any:

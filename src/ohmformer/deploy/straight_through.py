@@ -21,7 +21,7 @@ from ohmformer.engine import FastEngine
 from ohmformer.engine.randomness import Draw
 from ohmformer.errors import UserError
 from ohmformer.functions import LinearSubOps, evaluate, layer_norm, rms_norm, softmax
-from ohmformer.numerals import quantise_per_row, quantise_per_tensor
+from ohmformer.numerals import HOST, quantise_per_row, quantise_per_tensor
 from ohmformer.specs import ChipSpec
 
 __all__ = ["StraightThrough"]
@@ -53,6 +53,12 @@ class StraightThrough:
             raise UserError(
                 f"dense.secded_data_bits is {chip.dense.secded_data_bits}: reads that check cells put right "
                 "have no stand-in for training; set it to 0."
+            )
+        device = next((parameter.device for parameter in model.parameters()), HOST)
+        if device.type not in ("cpu", "meta"):
+            raise UserError(
+                f"The model lies on {device}: training with the chip in the loop runs on the CPU, so move it "
+                "with to('cpu')."
             )
         self.chip = chip
         self._engine = FastEngine(chip.tile)

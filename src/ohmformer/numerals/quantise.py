@@ -118,7 +118,7 @@ def quantise_with_scale(
     """
     highest = max_code(bits)
     exact = _require_floats(values, check)
-    scale = torch.as_tensor(scale, dtype=exact.dtype, device=exact.device)
+    scale = scale.to(exact) if isinstance(scale, Tensor) else exact.new_full((), scale)
     if not bool(((scale > 0) & scale.isfinite()).all()):
         raise NumeralError("scale has an element that is not a positive finite number: it must be one.")
     try:
