@@ -67,7 +67,8 @@ def whole_product(
                 digit = digits[index, here, first:last]
                 sums = whole_matmul(digit.float(), closed).long().view(len(digit), plan.planes, columns)
                 own = replace(draw, keys=draw.keys[here])
-                branches = power_of[digit.long() + plan.max_digit] @ counts  # whole numbers
+                if plan.noise in ("whole", "dense"):
+                    branches = power_of[digit.long() + plan.max_digit] @ counts  # whole numbers
                 if plan.noise == "whole":
                     laws = (branches * (LAWS / (plan.most_branches * columns))).round().long()
                     sums += _whole_noise(plan, laws if plan.mismatch else 0 * laws, own, slot, columns)

@@ -4,9 +4,10 @@ Three ways, by the tile (``conversion_plan``): the native kernel; the same whole
 equal bit for bit; and floating point for tiles whose numbers do not fit 16 bits. The result of a row depends
 on the seed, the stream and the key of the row, and on nothing that is computed beside it.
 
-Error: dense noise has the law of ``deviate_law``; the mismatch of a dense conversion enters as noise with the
-mean variance over the columns (in floating point, and for sparse wrong conversions, with its own variance);
-a pair of bitlines loses the mean share of its two bitlines in the wires.
+Error: dense noise has the law of ``deviate_law``, whole noise that of ``whole_thresholds``; in either the
+mismatch of a conversion enters as noise with the mean variance over the columns (in floating point, and for
+conversions that are drawn or looked at one by one, with its own variance); a pair of bitlines loses the mean
+share of its two bitlines in the wires.
 """
 
 from __future__ import annotations
