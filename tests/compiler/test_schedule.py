@@ -35,7 +35,7 @@ def drawn(graph: StepGraph, source: random.Random) -> list[Work]:
         work.append(
             Work(
                 weights=some(0.6), loads=loads, resident=some(0.5) if activation else 0.0,
-                load=source.random(),
+                load=some(0.8),
                 fetch=some(0.2), operands=some(0.8), feed=source.random(), conversions=3 * source.random(),
                 rows=source.choice([1, 2, 7, 9]), additions=source.random(), functions=some(0.5),
                 results=source.random(), writes=some(0.2),

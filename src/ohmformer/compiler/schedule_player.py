@@ -196,29 +196,29 @@ class Player:
                     log.append(Busy(step, READS, fetch_start, fetch_end, time.fetch, "operands", self.chip))
             # first blocks of the resident operand
             loaded = latches
+            if time.weights and read_start + time.first > loaded:
+                loaded = read_start + time.first
+            if form.resident and (resident if resident > fetch_end else fetch_end) > loaded:
+                loaded = resident if resident > fetch_end else fetch_end
+            arrives = 0.0
+            if time.resident:
+                begin = buffer if buffer > resident else resident
+                if latches > begin:
+                    begin = latches
+                buffer = arrives = begin + time.resident
+                if log is not None:
+                    log.append(Busy(step, BUFFER, begin, buffer, time.resident, "resident", self.chip))
+                if begin > loaded:
+                    loaded = begin
             if time.load:
-                start = network if network > latches else latches
-                if time.weights and read_start + time.first > start:
-                    start = read_start + time.first
-                if time.resident:
-                    begin = buffer if buffer > resident else resident
-                    if latches > begin:
-                        begin = latches
-                    buffer = begin + time.resident
-                    if log is not None:
-                        log.append(Busy(step, BUFFER, begin, buffer, time.resident, "resident", self.chip))
-                    if begin > start:
-                        start = begin
-                elif resident > start:
-                    start = resident
-                if form.resident and fetch_end > start:
-                    start = fetch_end
-                loaded = start + time.load
-                if time.resident and buffer > loaded:
-                    loaded = buffer
-                network = loaded
+                start = network if network > loaded else loaded
+                network = loaded = start + time.load
+                if arrives > loaded:
+                    network = loaded = arrives
                 if log is not None:
                     log.append(Busy(step, FEED, start, loaded, time.load, "load", self.chip))
+            elif arrives > loaded:
+                loaded = arrives
             # streamed operand
             start, stop_by = both, both
             if time.fetch:
