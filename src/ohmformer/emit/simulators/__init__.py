@@ -1,0 +1,1 @@
+"""Simulators and synthesis tools, run as programs."""

@@ -1,0 +1,145 @@
+"""Icarus Verilog: vectors through a module, one a step or one a clock."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ohmformer.emit.checks import EmitError, SimulatorError
+from ohmformer.emit.rtl_text import Port, RtlModule, bus
+
+__all__ = ["sweep", "version"]
+
+PACKAGE = "Icarus Verilog (Debian package iverilog)"
+SECONDS = 600
+TAIL = 12
+
+
+def version() -> str:
+    """Name and version of the simulator."""
+    words = _run([_tool("iverilog"), "-V"], Path.cwd(), accept=(0, 1)).split("(")[0].split()
+    return f"Icarus Verilog {words[words.index('version') + 1]}"
+
+
+def sweep(module: RtlModule, inputs: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+    """Outputs of a module for a list of input vectors.
+
+    A module without a clock sees each vector for a time step. With one, a vector is applied, outputs are
+    sampled, and the clock rises: a sequence, whose first vectors must reset what needs it.
+
+    inputs:  values of each input port, all lists of one length
+    returns: values of each output port; a signed port gives signed numbers
+    Error:   EmitError for an operand out of range; SimulatorError where the tool is missing or fails, or where a
+             bit is neither 0 nor 1.
+    """
+    names = [port.name for port in module.inputs]
+    if sorted(inputs) != sorted(names):
+        raise EmitError(f"{module.name} has inputs {', '.join(names)}: vectors are for {', '.join(inputs)}.")
+    counts = {len(values) for values in inputs.values()}
+    if len(counts) != 1 or 0 in counts:
+        raise EmitError(f"{module.name}: input vectors must have one length, above 0.")
+    count = counts.pop()
+    words = [0] * count
+    for port in module.inputs:
+        for place, value in enumerate(inputs[port.name]):
+            words[place] = words[place] << port.width | _word(value, port, module.name)
+    with tempfile.TemporaryDirectory(prefix="ohmformer-rtl-") as name:
+        folder = Path(name)
+        (folder / "design.v").write_text(module.source)
+        (folder / "bench.v").write_text(_bench(module, count))
+        (folder / "inputs.hex").write_text("".join(f"{word:x}\n" for word in words))
+        _run([_tool("iverilog"), "-g2005", "-s", "bench", "-o", "bench.vvp", "design.v", "bench.v"], folder)
+        printed = _run([_tool("vvp"), "-n", "bench.vvp"], folder)
+        lines = (folder / "outputs.hex").read_text().split() if (folder / "outputs.hex").exists() else []
+    if len(lines) != count:
+        raise SimulatorError(f"{PACKAGE} gave {len(lines)} of {count} results: {_tail(printed)}")
+    return _unpack(lines, module)
+
+
+def _bench(module: RtlModule, count: int) -> str:
+    """Test bench that reads inputs.hex and writes outputs.hex."""
+    in_bits = sum(port.width for port in module.inputs)
+    out_bits = sum(port.width for port in module.outputs)
+    clocked = any(port.name == "clk" for port in module.ports)
+    wires = "\n".join(f"  wire {bus(port.width)}{port.name};" for port in (*module.inputs, *module.outputs))
+    connections = ", ".join(f".{port.name}({port.name})" for port in module.ports)
+    edge = "clk = 1; #1 clk = 0;" if clocked else ""
+    return f"""module bench;
+  reg clk;
+  reg {bus(in_bits)}vectors [0:{count - 1}];
+  reg {bus(in_bits)}vector;
+{wires}
+  assign {{{", ".join(port.name for port in module.inputs)}}} = vector;
+  {module.name} dut ({connections});
+  wire {bus(out_bits)}seen = {{{", ".join(port.name for port in module.outputs)}}};
+  integer place, file;
+  initial begin
+    clk = 0;
+    $readmemh("inputs.hex", vectors);
+    file = $fopen("outputs.hex", "w");
+    for (place = 0; place < {count}; place = place + 1) begin
+      vector = vectors[place];
+      #1 $fdisplay(file, "%h", seen);
+      {edge}
+    end
+    $fclose(file);
+    $finish;
+  end
+endmodule
+"""
+
+
+def _word(value: int, port: Port, module: str) -> int:
+    """A port's value as an unsigned word."""
+    low, high = (
+        (-(1 << port.width - 1), (1 << port.width - 1) - 1) if port.signed else (0, (1 << port.width) - 1)
+    )
+    if not low <= value <= high:
+        raise EmitError(f"{port.name} of {module} is {value}: allowed is {low} to {high}.")
+    return value & ((1 << port.width) - 1)
+
+
+def _unpack(lines: list[str], module: RtlModule) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {port.name: [] for port in module.outputs}
+    for place, line in enumerate(lines):
+        try:
+            word = int(line, 16)
+        except ValueError:
+            raise SimulatorError(
+                f"{module.name} gives {line} for vector {place}: a bit is undefined."
+            ) from None
+        for port in reversed(module.outputs):
+            value = word & ((1 << port.width) - 1)
+            if port.signed and value >> (port.width - 1):
+                value -= 1 << port.width
+            found[port.name].append(value)
+            word >>= port.width
+    return found
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise SimulatorError(f"{name} is not installed: it comes with {PACKAGE}.")
+    return found
+
+
+def _run(command: list[str], folder: Path, accept: tuple[int, ...] = (0,)) -> str:
+    """Standard output and error of a command; refuses a failure with its last lines."""
+    tool = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            command, cwd=folder, text=True, timeout=SECONDS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+    except subprocess.TimeoutExpired:
+        raise SimulatorError(f"{tool} did not end within {SECONDS} seconds.") from None
+    if done.returncode not in accept:
+        raise SimulatorError(f"{tool} failed with exit code {done.returncode}: {_tail(done.stdout)}")
+    return done.stdout
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-TAIL:]) or "it printed nothing."

@@ -1,0 +1,132 @@
+"""What is said when a tool is missing, fails, or prints what nobody can read."""
+
+import os
+
+import pytest
+
+from ohmformer.emit.checks import EmitError
+from ohmformer.emit.rtl_encoder import encoder
+from ohmformer.emit.rtl_text import Port, RtlModule, binary, signed_bits
+from ohmformer.emit.simulators import icarus, yosys
+from ohmformer.errors import UserError
+from ohmformer.specs import NumeralSpec
+
+ENCODER = encoder(NumeralSpec(radix=3, polarity="shared"), 4)
+LIBERTY = """library (small) {
+  cell (INV) {
+    area : 0.5;
+    pin (A) { direction : input; }
+    pin (Y) { direction : output; function : "!A"; }
+  }
+  cell (BUF) {
+    area : 0.9;
+    pin (A) { direction : input; }
+    pin (Y) { direction : output; function : "A"; }
+  }
+  cell (NAND) {
+    area : 0.8;
+    pin (A) { direction : input; }
+    pin (B) { direction : input; }
+    pin (Y) { direction : output; function : "!(A&B)"; }
+  }
+}
+"""
+
+
+def gate(body: str) -> RtlModule:
+    return RtlModule(
+        name="gate", ports=(Port(name="x", width=2), Port(name="y", width=1, output=True)), body=body
+    )
+
+
+def script(folder, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_versions_are_told():
+    assert icarus.version().startswith("Icarus Verilog 1")
+    assert yosys.version().startswith("Yosys 0.")
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        (lambda: icarus.sweep(ENCODER, {"value": [1]}), "iverilog is not installed.*Debian package iverilog"),
+        (lambda: yosys.synthesise(ENCODER), "yosys is not installed.*Debian package yosys"),
+    ],
+)
+def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path, run, says):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=says):
+        run()
+
+
+def test_a_failing_tool_shows_its_last_lines(monkeypatch, tmp_path):
+    with pytest.raises(UserError, match=r"(?s)iverilog failed with exit code \d+:.*design.v:.*nothing_known"):
+        icarus.sweep(gate("  assign y = nothing_known;\n  wire z = a.b.c.nothing_known;"), {"x": [1]})
+    with pytest.raises(UserError, match=r"(?s)yosys failed with exit code 1:.*syntax error"):
+        yosys.synthesise(gate("  assign y = = x;"))
+    for name in ("iverilog", "vvp", "yosys"):
+        script(tmp_path, name, "echo 'Segmentation what'; exit 3")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(UserError, match="exit code 3: Segmentation what"):
+        icarus.sweep(ENCODER, {"value": [1]})
+
+
+def test_garbage_from_a_tool_is_shown(monkeypatch, tmp_path):
+    for name in ("iverilog", "vvp", "yosys"):
+        script(tmp_path, name, "echo garbage")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(UserError, match="gave 0 of 1 results: garbage"):
+        icarus.sweep(ENCODER, {"value": [1]})
+    with pytest.raises(UserError, match="printed no counts of .*: garbage"):
+        yosys.synthesise(ENCODER)
+
+
+def test_undefined_bits_are_no_result():
+    with pytest.raises(UserError, match="gate gives x for vector 0: a bit is undefined"):
+        icarus.sweep(gate("  wire z;\n  assign y = x[0] ^ z;"), {"x": [1]})
+
+
+def test_a_tool_that_does_not_end_is_given_up(monkeypatch):
+    monkeypatch.setattr(icarus, "SECONDS", 0.3)
+    endless = gate("  reg r;\n  initial begin r = 0; while (1) r = ~r; end\n  assign y = r;")
+    with pytest.raises(UserError, match="vvp did not end within"):
+        icarus.sweep(endless, {"x": [1]})
+
+
+def test_area_is_the_sum_of_the_cells_of_a_liberty_file(tmp_path):
+    (tmp_path / "cells.lib").write_text(LIBERTY)
+    made = yosys.synthesise(ENCODER, liberty=tmp_path / "cells.lib")
+    assert set(made.cells) <= {"INV", "BUF", "NAND"}
+    areas = {"INV": 0.5, "BUF": 0.9, "NAND": 0.8}
+    # printed with six decimals
+    assert made.area == pytest.approx(
+        sum(areas[kind] * count for kind, count in made.cells.items()), abs=1e-6
+    )
+    assert yosys.synthesise(ENCODER).area is None
+
+
+def test_a_liberty_file_that_is_none(tmp_path):
+    with pytest.raises(UserError, match="Cannot read .*nothing.lib: a liberty file is needed"):
+        yosys.synthesise(ENCODER, liberty=tmp_path / "nothing.lib")
+    (tmp_path / "empty.lib").write_text("library (empty) {\n}\n")
+    with pytest.raises(UserError, match="yosys failed"):
+        yosys.synthesise(ENCODER, liberty=tmp_path / "empty.lib")
+
+
+def test_text_is_written_whole_or_not_at_all(tmp_path):
+    assert ENCODER.write(tmp_path / "encoder.v").read_text() == ENCODER.source
+    with pytest.raises(UserError, match="Cannot write"):
+        ENCODER.write(tmp_path / "missing" / "encoder.v")
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder.v"]
+
+
+def test_numbers_as_literals():
+    assert binary(-1, 4) == "4'd15"
+    assert signed_bits(127) == 8
+    assert signed_bits(128) == 9
+    with pytest.raises(EmitError, match="16 does not fit 4 bits"):
+        binary(16, 4)
