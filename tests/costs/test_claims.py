@@ -129,6 +129,18 @@ def test_half_of_our_least_needs_an_assumption_and_it_is_enough(
     assert found["sequences at once"].value is None
 
 
+def test_an_end_of_the_unit_values_is_an_assumption_and_no_agreement(
+    programs: Callable[[int, int], Program],
+) -> None:
+    """Between low and typical: not reproduced as it stands, but at the low end."""
+    low = estimate(programs(128, 1), CHIP, level="low").area_delay_mm2_s
+    typical = estimate(programs(128, 1), CHIP).area_delay_mm2_s
+    line = claimed_line(question(programs, value=math.sqrt(low * typical)))
+    assert line.verdict == "only if"
+    assert (line.assumptions[0].name, line.assumptions[0].value) == ("unit values of the chip", "low")
+    assert line.low == low
+
+
 def test_a_price_that_is_offered_makes_the_claim(programs: Callable[[int, int], Program]) -> None:
     """Energy: the tile converters' share is known, so the factor follows by hand."""
     program = programs(128, 1)

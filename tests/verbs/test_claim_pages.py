@@ -50,7 +50,7 @@ def test_the_chips_own_claim_is_as_on_the_page(monkeypatch: pytest.MonkeyPatch) 
     assert others(lines_of(assumption_table(result))) == others(
         between(PAGE, "claims-assumptions").splitlines()
     )
-    assert len(others(lines_of(assumption_table(result)))) == 6
+    assert len(others(lines_of(assumption_table(result)))) == 7
 
 
 @pytest.mark.parametrize("claim", [*CLAIMS[1:3], *(c for c in CLAIMS if c.kind == "energy_saving")])

@@ -11,6 +11,7 @@ from ohmformer.costs.claims import Claim
 from ohmformer.costs.claims_implied import Implied
 from ohmformer.costs.claims_solving import crossing, first_that_meets
 from ohmformer.costs.claims_values import Totals, compared, other_hardware, others_totals, totals_of
+from ohmformer.costs.component import Level
 from ohmformer.costs.estimate import estimate
 from ohmformer.costs.nodes import NODES_NM
 from ohmformer.costs.report import CostReport, by_component
@@ -47,7 +48,7 @@ Programs = Callable[[int, int], Program]
 
 TOKENS = (8, 16, 32, 64, 128, 256, 512)
 BATCHES = (1, 2, 8, 32, 128)
-TILES = tuple(1 << power for power in range(6, 19))
+TILES = tuple(1 << power for power in range(0, 19, 2))
 PRICES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 OTHER_PRICES = (1.0, 2.0, 5.0, 10.0, 20.0)
 SHARING = (128, 64, 32, 16, 8, 4, 2, 1)
@@ -130,8 +131,9 @@ class Question:
 
 
 def assumptions(question: Question) -> tuple[Assumption, ...]:
-    """Every assumption about the chip, the workload and the other hardware, solved for."""
+    """Every assumption about the unit values, the chip, the workload and the other hardware, solved for."""
     return (
+        _level(question),
         _workload(question, "tokens of a sequence", TOKENS, by_tokens=True),
         _workload(question, "sequences at once", BATCHES, by_tokens=False),
         _tiles(question),
@@ -140,6 +142,27 @@ def assumptions(question: Question) -> tuple[Assumption, ...]:
         _reading(question),
         *_prices(question),
         *_other_prices(question),
+    )
+
+
+def _level(question: Question) -> Assumption:
+    program, chip = question.program, question.chip
+
+    def totals(level: Level) -> Totals:
+        return totals_of(estimate(program, chip, level=level), program.batch)
+
+    others: tuple[Level, ...] = ("low", "high")
+    other = question.other_totals(program, chip)
+    figures = {level: compared(question.claim, totals(level), other) for level in others}
+    found = next((level for level in others if question.holds(figures[level])), None)
+    return Assumption(
+        name="unit values of the chip",
+        unit="",
+        given="typical",
+        allowed=", ".join(others),
+        value=found,
+        best=(max if question.upward else min)(figures.values()),
+        then=None if found is None else totals(found),
     )
 
 
