@@ -13,6 +13,8 @@ from ohmformer.compiler import ModelGraph, account, lower, trace
 from ohmformer.compiler.experts import distinct_experts
 from ohmformer.compiler.lower import lower_with_spans
 from ohmformer.compiler.lower_experts import costed_experts
+from ohmformer.compiler.lower_stored import for_chip
+from ohmformer.costs import compare, estimate
 from ohmformer.deploy import deploy
 from ohmformer.errors import UserError
 from ohmformer.ir import ProgramError
@@ -104,3 +106,31 @@ def test_every_node_has_its_sub_operations(graph: ModelGraph) -> None:
         assert not shared or "Norm" in graph.nodes[at].module_type
         ends = stop
     assert ends == len(program.subops)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "mixtral", "gemma"])
+def test_words_of_another_chip_are_those_of_lowering_for_it(family: str) -> None:
+    graph = trace(FAMILIES[family].make().config, tokens=9)
+    here = CHIP
+    program = lower(graph, here)
+    for changes in (
+        {"dense.cell.bits": 1},
+        {"dense.cell.bits": 4, "dense.adc_bits": 4},
+        {"precision.weight_bits": 5},
+        {"precision.vector_bits": 12},
+        {"dense.secded_data_bits": 64},
+    ):
+        there = override(here, changes)
+        assert for_chip(program, there) == lower(graph, there)
+        assert for_chip(program, there) is for_chip(program, there)
+        assert for_chip(program, there) != program
+    assert for_chip(program, override(here, {"tile_count": 7})) is program
+
+
+def test_a_cost_is_that_of_the_program_lowered_for_the_chip() -> None:
+    config = FAMILIES["bert"].make().config
+    there = chips.wang2024_1bit_cells()
+    asked, lowered = (lower(trace(config, tokens=9), chip) for chip in (CHIP, there))
+    assert asked.stored_words != lowered.stored_words
+    assert estimate(asked, there) == estimate(lowered, there)
+    assert compare(asked, there) == compare(lowered, there)

@@ -19,6 +19,7 @@ from ohmformer.compiler.lower_moves import (
 )
 from ohmformer.compiler.lower_norms import RmsNorm, RotaryTables, rms_norms
 from ohmformer.compiler.lower_products import PRODUCT_RULES
+from ohmformer.compiler.lower_stored import words_stored
 from ohmformer.compiler.lower_work import Lowering, is_cache_name, refs_of
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec
@@ -57,12 +58,14 @@ def lower_with_spans(graph: ModelGraph, chip: ChipSpec | None = None) -> tuple[P
         batch=graph.batch,
         tokens=graph.tokens,
         subops=tuple(work.subops),
-        stored_words=work.stored_words,
+        stored_words=sum(words_stored(*held, work.basis) * times for held, times in work.held.items()),
         values=tuple(work.values),
         outputs=tuple([work.caches.get(value, work.id_of(Ref(value))) for value in graph.outputs]),
         phase=graph.phase,
         context=graph.context,
         assumptions=(*graph.assumptions, *work.assumptions),
+        word_basis=work.basis,
+        stored=tuple((numbers, int(vector), times) for (numbers, vector), times in work.held.items()),
     )
     return program, tuple(spans)
 

@@ -67,7 +67,7 @@ def lower_stack_view(work: Lowering) -> bool:
     if node.function == "getitem" and type(node.args[1]) is int:
         number = node.args[1] % stored.shape[0]
         work.of[out] = stored_expert(work, stored, number)
-        work.stored[out] = Stored(stored.name, stored.role, stored.shape, stored.words, number)
+        work.stored[out] = Stored(stored.name, stored.role, stored.shape, number)
         return True
     return False
 

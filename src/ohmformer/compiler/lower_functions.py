@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from ohmformer.compiler.graph import Ref
-from ohmformer.compiler.lower_work import Lowering, given_by_name, share_of, two_operands
+from ohmformer.compiler.lower_work import Lowering, given_by_name, two_operands
 from ohmformer.ir import Arguments
 from ohmformer.ir.shapes import SCATTERED
 
@@ -298,8 +298,8 @@ def lower_embedding(work: Lowering) -> None:
     if stored is None:
         inputs, arguments = work.torch_call()
         return work.move("copy", "lookup", inputs, (work.out(),), _size(work), arguments)
-    words = share_of(stored.words, prod(work.shape(ids)), stored.shape[0])
-    work.dense_read("embedding", words, (work.of[weight.value], work.id_of(ids)), work.out(), stored)
+    read = stored.read(prod(work.shape(ids)), stored.shape[0])
+    work.dense_read("embedding", (work.of[weight.value], work.id_of(ids)), work.out(), read)
 
 
 def lower_table(name: str) -> Callable[[Lowering], None]:

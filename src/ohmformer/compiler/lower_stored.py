@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from ohmformer.compiler.graph import GraphNode, GraphValue, ModelGraph, Ref
+from ohmformer.ir import Arguments, DenseRead, Program
 from ohmformer.numerals import check_bits, symbols_per_value
 from ohmformer.specs import ChipSpec
 
-__all__ = ["Role", "Stored", "stored_parameters"]
+__all__ = ["Role", "Stored", "for_chip", "stored_parameters", "word_basis", "words_read", "words_stored"]
 
 Role = Literal["rows", "columns", "vector"]
 KERNELS = ("conv1d", "conv2d")
@@ -22,14 +25,12 @@ class Stored:
 
     role:  ``rows``: an operand [out, in] of products (also a kernel, and stacked experts), ``columns``: an
            operand kept transposed, [in, out]; ``vector``: no operand, wider codes
-    words: of the whole parameter, in words of ``weight_bits``
     part:  number of the expert; None for the whole parameter
     """
 
     name: str
     role: Role
     shape: tuple[int, ...]
-    words: int
     part: int | None = None
 
     @property
@@ -38,14 +39,26 @@ class Stored:
         shape = self.shape if self.part is None else self.shape[1:]
         return self.role if self.role == "rows" or len(shape) == 2 else "vector"
 
-    def words_of(self, share: float) -> int:
-        """Words read when a share of its numbers is read."""
-        if self.part is not None:
-            share /= self.shape[0]
-        return min(self.words, math.ceil(self.words * share))
+    @property
+    def numbers(self) -> int:
+        """Numbers of the whole parameter."""
+        return math.prod(self.shape)
+
+    @property
+    def vector(self) -> bool:
+        """Whether its numbers are ``vector_bits`` wide."""
+        return self.role == "vector"
+
+    def read(self, part: int, whole: int) -> Arguments:
+        """What a dense read of ``part`` of its ``whole`` numbers (or rows) says of itself."""
+        return (
+            ("stored", self.role),
+            ("part", (part, whole if self.part is None else whole * self.shape[0])),
+            ("numbers", self.numbers),
+        )
 
 
-def stored_parameters(graph: ModelGraph, chip: ChipSpec) -> dict[int, Stored]:
+def stored_parameters(graph: ModelGraph) -> dict[int, Stored]:
     """Every floating-point parameter of the graph as it lies in the dense crossbar, by the id of its value.
 
     Matrices called ``weight`` are operands, and kernels of convolutions in one group, and the stacked
@@ -57,7 +70,7 @@ def stored_parameters(graph: ModelGraph, chip: ChipSpec) -> dict[int, Stored]:
         if not value.dtype.startswith(("float", "bfloat")):
             continue
         role = _role(value, kernels, transposed, experts)
-        found[value.id] = Stored(value.name, role, value.shape, _words(value, role, chip))
+        found[value.id] = Stored(value.name, role, value.shape)
     return found
 
 
@@ -100,14 +113,64 @@ def _role(value: GraphValue, kernels: set[int], transposed: set[int], experts: d
     return "vector"
 
 
-def _words(value: GraphValue, role: Role, chip: ChipSpec) -> int:
-    """Words of ``weight_bits`` that hold its cells, check cells of protected words included."""
+def word_basis(chip: ChipSpec) -> tuple[int, ...]:
+    """What words depend on: bits of a word, a vector's number, the cells of both, a protected word."""
     precision, dense = chip.precision, chip.dense
-    bits = precision.vector_bits if role == "vector" else precision.weight_bits
-    cell_bits = dense.vector_bits_per_cell if role == "vector" else dense.cell.bits
-    numbers = math.prod(value.shape)
+    return (
+        precision.weight_bits,
+        precision.vector_bits,
+        dense.cell.bits,
+        dense.vector_bits_per_cell,
+        dense.secded_data_bits,
+    )
+
+
+def words_stored(numbers: int, vector: bool, basis: tuple[int, ...]) -> int:
+    """Words of ``weight_bits`` that hold a parameter's cells, check cells of protected words included."""
+    weight_bits, vector_bits, matrix_cell, vector_cell, protected = basis
+    bits, cell_bits = (vector_bits, vector_cell) if vector else (weight_bits, matrix_cell)
     cells = numbers * symbols_per_value(bits, cell_bits)
-    if dense.secded_data_bits:
-        checked = -(-numbers * bits // dense.secded_data_bits)
-        cells += checked * symbols_per_value(check_bits(dense.secded_data_bits), cell_bits)
-    return -(-cells // symbols_per_value(precision.weight_bits, dense.cell.bits))
+    if protected:
+        cells += -(-numbers * bits // protected) * symbols_per_value(check_bits(protected), cell_bits)
+    return -(-cells // symbols_per_value(weight_bits, matrix_cell))
+
+
+def words_read(arguments: Mapping[str, Any], basis: tuple[int, ...]) -> int:
+    """Words of a dense read, from what it says of itself (``Stored.read``, or a table made beforehand)."""
+    numbers = arguments["numbers"]
+    if arguments["stored"] == "table":  # no check cells: it is no parameter
+        return words_stored(numbers, True, (*basis[:4], 0))
+    part, whole = arguments["part"]
+    return -(-part * words_stored(numbers, arguments["stored"] == "vector", basis) // whole)
+
+
+_COUNTED: dict[int, tuple[weakref.ref[Program], dict[tuple[int, ...], Program]]] = {}
+
+
+def for_chip(program: Program, chip: ChipSpec) -> Program:
+    """``program`` with its stored numbers and dense reads counted in the words of ``chip``.
+
+    The same as lowering for ``chip``, made once for each way of counting and kept as long as ``program``
+    lives; a program that was not lowered (no ``word_basis``) is left as it is.
+    """
+    basis = word_basis(chip)
+    if not program.word_basis or program.word_basis == basis:
+        return program
+    key = id(program)
+    kept = _COUNTED.get(key)
+    if kept is None or kept[0]() is not program:
+        kept = _COUNTED[key] = (weakref.ref(program, lambda _: _COUNTED.pop(key, None)), {})
+    if basis not in kept[1]:
+        kept[1][basis] = _for_basis(program, basis)
+    return kept[1][basis]
+
+
+def _for_basis(program: Program, basis: tuple[int, ...]) -> Program:
+    subops = tuple(
+        replace(subop, words=words_read(dict(subop.arguments), basis)) if type(subop) is DenseRead else subop
+        for subop in program.subops
+    )
+    words = sum(
+        times * words_stored(numbers, bool(vector), basis) for numbers, vector, times in program.stored
+    )
+    return replace(program, subops=subops, stored_words=words, word_basis=basis)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from math import ceil, prod
+from math import prod
 from typing import Any
 
 from ohmformer.compiler.graph import GraphNode, GraphValue, ModelGraph, Ref
-from ohmformer.compiler.lower_stored import Stored, stored_parameters
+from ohmformer.compiler.lower_stored import Stored, stored_parameters, word_basis, words_read
 from ohmformer.errors import UserError
 from ohmformer.ir import (
     Arguments,
@@ -21,7 +22,6 @@ from ohmformer.ir import (
     Value,
     ValueKind,
 )
-from ohmformer.numerals import symbols_per_value
 from ohmformer.specs import ChipSpec
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "given_by_name",
     "is_cache_name",
     "refs_of",
-    "share_of",
     "two_operands",
 ]
 
@@ -46,6 +45,7 @@ class Lowering:
     constant: whether each value of the graph is known before the data
     stored:   the parameters in the dense crossbar, by the id of their value in the graph; parts: experts of
               them, by name; stored_names: ids by name
+    held:     how many parameters of each size and width
     caches:   the cache itself, for values of the graph that were read from one
     """
 
@@ -57,8 +57,10 @@ class Lowering:
         self.of = [-1] * len(graph.values)
         self.constant = bytearray(len(graph.values))
         self.floating = [value.dtype.startswith(("float", "bfloat", "complex")) for value in graph.values]
-        self.stored = stored_parameters(graph, chip)
-        self.stored_words = sum(stored.words for stored in self.stored.values())
+        self.basis = word_basis(chip)
+        self.stored = stored_parameters(graph)
+        # before experts come to stand beside their stacks
+        self.held = Counter((stored.numbers, stored.vector) for stored in self.stored.values())
         self.stored_names = {stored.name: value for value, stored in self.stored.items()}
         self.parts: dict[str, int] = {}
         self.caches: dict[int, int] = {}
@@ -125,11 +127,10 @@ class Lowering:
         if stored is None:
             return self.id_of(given)
         shape = self.shape(given)
-        share = 1.0 if used is None else min(1.0, used / prod(shape))
+        whole = prod(shape)
         made = self.value(shape)
-        self.dense_read(
-            "read of stored vector", stored.words_of(share), (self.of[given.value],), made, stored
-        )
+        part = whole if used is None else min(whole, used)
+        self.dense_read("read of stored vector", (self.of[given.value],), made, stored.read(part, whole))
         return made
 
     # --- sub-operations --------------------------------------------------------------------------------
@@ -187,13 +188,11 @@ class Lowering:
             )
         )
 
-    def dense_read(
-        self, operation: str, words: int, inputs: tuple[int, ...], output: int, stored: Stored
-    ) -> None:
-        """``words`` of a stored parameter read from the dense crossbar."""
-        role: Arguments = (("stored", stored.role),)
+    def dense_read(self, operation: str, inputs: tuple[int, ...], output: int, read: Arguments) -> None:
+        """Numbers read from the dense crossbar; ``read`` says of what and how many (``words_read``)."""
+        words = words_read(dict(read), self.basis)
         if not words:
-            return self.move("copy", operation, inputs, (output,), 0, role)
+            return self.move("copy", operation, inputs, (output,), 0, read[:1])
         self.subops.append(
             DenseRead(
                 module=self.module,
@@ -201,7 +200,7 @@ class Lowering:
                 words=words,
                 inputs=inputs,
                 outputs=(output,),
-                arguments=role,
+                arguments=read,
             )
         )
 
@@ -210,20 +209,9 @@ class Lowering:
 
         largest: of all values that the table can hold, so that one scale serves whatever part is read
         """
-        precision, dense = self.chip.precision, self.chip.dense
-        cells = prod(self.values[table].shape) * symbols_per_value(
-            precision.vector_bits, dense.vector_bits_per_cell
-        )
-        self.subops.append(
-            DenseRead(
-                module=self.module,
-                operation=operation,
-                words=-(-cells // symbols_per_value(precision.weight_bits, dense.cell.bits)),
-                inputs=(table,),
-                outputs=(output,),
-                arguments=(("stored", "table"), ("largest", largest)),
-            )
-        )
+        numbers = prod(self.values[table].shape)
+        read: Arguments = (("stored", "table"), ("largest", largest), ("numbers", numbers))
+        self.dense_read(operation, (table,), output, read)
 
     def move(
         self,
@@ -355,8 +343,3 @@ def two_operands(work: Lowering) -> tuple[Any, Any]:
         if name in given:
             return first, given[name]
     return first, None
-
-
-def share_of(words: int, part: int, whole: int) -> int:
-    """Words read when ``part`` of ``whole`` rows are."""
-    return ceil(part * words / whole)

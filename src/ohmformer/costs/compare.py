@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from ohmformer.compiler.lower_stored import for_chip
 from ohmformer.costs.baselines import (
     Baseline,
     a100,
@@ -110,6 +111,7 @@ def compare(program: Program, chip: ChipSpec, *, library: Library = LIBRARY) -> 
     Crossbars and digital units use the same unit values, functions and buffer; digital units fill the area
     of the chip's computation tiles; processors have their own die and published or peak rates.
     """
+    program = for_chip(program, chip)
     reports = {level: estimate(program, chip, level=level, library=library) for level in LEVELS}
     own = reports["typical"]
     baselines = (

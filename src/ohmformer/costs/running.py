@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from ohmformer.compiler.buffers import BufferPlan, plan_buffers
 from ohmformer.compiler.chips import ChipPlan, plan_chips
-from ohmformer.compiler.schedule import Crossing, Schedule, make_schedule
+from ohmformer.compiler.lower_stored import for_chip
+from ohmformer.compiler.schedule import Crossing, Schedule, alone, make_schedule
 from ohmformer.compiler.schedule_check import check_schedule
 from ohmformer.compiler.steps import StepGraph, step_graph
 from ohmformer.costs.component import Level
@@ -59,12 +60,18 @@ class Run(NamedTuple):
 
     @property
     def sequential_s(self) -> float:
-        """Time of the steps one after the other, each alone on the chip."""
+        """Time of the steps one after the other, each as long as its longest resource."""
         return sum(times * step.alone_s for times, step in zip(self.times, self.steps, strict=True))
+
+    @property
+    def unoverlapped_s(self) -> float:
+        """Time of the steps one after the other, each by the rules of the schedule on an idle chip."""
+        return sum(times * alone(step.work) for times, step in zip(self.times, self.steps, strict=True))
 
 
 def cells_used(program: Program, chip: ChipSpec) -> int:
     """Dense cells of the stored words (and, if kept there, of twice the largest intermediate)."""
+    program = for_chip(program, chip)
     cells = dense_symbols(program.stored_words, chip.precision.weight_bits, chip.dense)
     if chip.buffer.intermediates == "dense":
         largest = max((product.output_elements for product in program.products()), default=0)
@@ -103,6 +110,7 @@ def _on_chips(
 
 def run_of(program: Program, chip: ChipSpec, library: Library, level: Level = "typical") -> Run:
     """Count, time and schedule ``program`` on ``chip``; ``level`` is that of the latency of links."""
+    program = for_chip(program, chip)
     graph = step_graph(program)
     if not graph.order:
         raise UserError(f"The program {program.name!r} has no sub-operation: there is nothing to cost.")

@@ -27,6 +27,8 @@ class Program:
     phase:        ``encode``, ``prefill`` or ``decode`` (one step behind ``context`` tokens)
     context:      tokens in the cache before the run
     assumptions:  what was assumed where the work depends on the data, a sentence each
+    word_basis:   what words depend on, as ``compiler.word_basis`` says; empty where the program was recorded
+    stored:       (numbers of a parameter, 1 where they are ``vector_bits`` wide, how many such parameters)
     """
 
     name: str
@@ -39,6 +41,8 @@ class Program:
     phase: Phase = "encode"
     context: int = 0
     assumptions: tuple[str, ...] = ()
+    word_basis: tuple[int, ...] = ()
+    stored: tuple[tuple[int, ...], ...] = ()
 
     def products(self) -> Iterator[Product]:
         """The products, in order."""

@@ -143,6 +143,10 @@ def _text(value: Any) -> bool:
     return type(value) is str
 
 
+def _three_counts(value: Any) -> bool:
+    return type(value) is tuple and len(value) == 3 and all(type(n) is int and n >= 0 for n in value)
+
+
 def _anything(value: Any) -> bool:
     return True
 
@@ -157,6 +161,7 @@ _CHECKS: dict[str, tuple[bool, Callable[[Any], bool]]] = {
     "Phase": (False, lambda value: value in get_args(Phase)),
     "tuple[int, ...]": (True, _whole),
     "tuple[str, ...]": (True, _text),
+    "tuple[tuple[int, ...], ...]": (True, _three_counts),
     "Arguments": (True, lambda item: type(item) is tuple and len(item) == 2 and _text(item[0])),
     "tuple[Value, ...]": (True, _anything),
     "tuple[SubOp, ...]": (True, _anything),
