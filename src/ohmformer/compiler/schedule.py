@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from ohmformer.compiler.schedule_player import Player
 from ohmformer.compiler.schedule_work import RESOURCES, Busy, Crossing, Work, grid_of, times_of
-from ohmformer.compiler.steps import StepGraph
+from ohmformer.compiler.steps import Form, StepGraph
 
-__all__ = ["RESOURCES", "Busy", "Crossing", "Schedule", "Work", "make_schedule", "makespan"]
+__all__ = ["RESOURCES", "Busy", "Crossing", "Schedule", "Work", "alone", "make_schedule", "makespan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,30 @@ class Schedule:
 def makespan(graph: StepGraph, work: Sequence[Work]) -> float:
     """The time of a run: ``make_schedule`` without intervals; ``work`` by kind of step."""
     return make_schedule(graph, work).makespan_s
+
+
+_ALONE = StepGraph(
+    name="",
+    kinds=(),
+    forms=(Form(kind=0, streamed=(), resident=(), late=(), own_read=False, writes=(), reads=()),),
+    order=(0,),
+    kind_of=(0,),
+    reach=1,
+    modules=("",),
+    segments=(),
+    times=(1,),
+    stored=(),
+    holds=(-1,),
+    unplaced_words=0,
+    cache_words=0,
+    flowing=True,
+    runs=(),
+)
+
+
+def alone(work: Work) -> float:
+    """The time of one step on an idle chip: nothing read or loaded ahead, nothing beside it."""
+    return make_schedule(_ALONE, (work,), folded=False).makespan_s
 
 
 def make_schedule(

@@ -297,6 +297,7 @@ def estimate(
         lifetime_note=NOT_WORN if life is None else LIFETIME_NOTE,
         notes=_notes(program, chip, run),
         latency_sequential_s=run.sequential_s,
+        latency_unoverlapped_s=run.unoverlapped_s,
         latency_bound_s=max(busy_seconds(run).values()),
         kinds=kind_costs(run, energy_units(chip, library, level)),
         buffer=_buffer_use(run, chip),

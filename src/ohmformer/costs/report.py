@@ -146,7 +146,10 @@ class CostReport:
     banks, banks_needed:   dense banks on the chip, and those the stored cells fill
     lifetime_s:            of the dense cells under back-to-back runs and perfect wear levelling; None if
                            nothing is written
-    latency_sequential_s:  were the steps done one after the other, each by itself
+    latency_sequential_s:  Σ of the longest resource of each step: one step after the other, everything
+                           within a step side by side from its start to its end
+    latency_unoverlapped_s: Σ of the steps' times on an idle chip by the rules of the schedule: what overlap
+                           between steps and reading ahead saves is the difference to the latency
     latency_bound_s:       busy time of the busiest resource, below which no order of steps can get
     kinds:                 by kind of operation
     buffer:                homes of intermediates; None where the program does not tell its data flow
@@ -174,6 +177,7 @@ class CostReport:
     lifetime_note: str
     notes: tuple[str, ...]
     latency_sequential_s: float = 0.0
+    latency_unoverlapped_s: float = 0.0
     latency_bound_s: float = 0.0
     kinds: tuple[KindCost, ...] = ()
     buffer: BufferUse | None = None
@@ -252,6 +256,7 @@ class CostReport:
             "energy_J": self.energy_J,
             "latency_s": self.latency_s,
             "latency_sequential_s": self.latency_sequential_s,
+            "latency_unoverlapped_s": self.latency_unoverlapped_s,
             "latency_bound_s": self.latency_bound_s,
             "interval_s": self.interval_s,
             "power_W": self.power_W,
