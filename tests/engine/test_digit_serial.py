@@ -430,3 +430,35 @@ def test_what_digits_cannot_hold_is_refused(make_tile, codes, monkeypatch, path)
         digit_serial_product(streamed, bad, tile, 8, 8, draw(3))
     with pytest.raises(ValueError, match="keys"):
         digit_serial_product(streamed, resident, tile, 8, 8, draw(4))
+
+
+@pytest.mark.parametrize(
+    "lossy",
+    [
+        {"adc_bits": 5, "step": 4, "rounding": "floor", "environment_noise": 0.5, "adc_noise": 0.2},
+        {"adc_bits": 8, "rounding": "floor", "environment_noise": 0.3},
+        {"adc_bits": 5, "step": 3, "environment_noise": 0.3},
+    ],
+    ids=str,
+)
+def test_the_mean_of_a_layer_is_that_of_its_conversions(make_tile, codes, lossy):
+    """The sum of E[code] over all conversions, from normal tails; 4.5 standard errors of rows."""
+    tile = make_tile(**lossy)
+    streamed, resident = codes(400, 140), codes(140, 48, seed=1)
+    plan = conversion_plan(tile, 8, 8, 140)
+    assert plan is not None
+    assert plan.noise == "whole"
+    half = 0.0 if tile.adc.rounding == "floor" else 0.5
+    bounds = (torch.arange(1 - plan.max_code, plan.max_code + 1).double() - half) * plan.step
+    sums = torch.arange(-192, 193).double()  # 64 elements of digits up to 3
+    mean = torch.special.ndtr((sums[:, None] - bounds) / plan.worst_sd).sum(-1) - plan.max_code
+    digits = plan.digits_of[:, : plan.digits][streamed.long() - plan.lowest].double()
+    wanted = torch.zeros(400, 48, dtype=torch.float64)
+    for first, last in plan.groups:
+        for plane, weight in enumerate(plan.full_weight.tolist()):
+            closed = (resident[first:last].long() >> plane & 1).double()
+            for index, power in enumerate(plan.digit_weight.tolist()):
+                code = mean[(digits[:, first:last, index] @ closed).long() + 192]
+                wanted += code * (plan.step * weight * power)
+    off = (digit_serial_product(streamed, resident, tile, 8, 8, draw(400)).double() - wanted).mean(1)
+    assert abs(float(off.mean())) < 4.5 * float(off.std()) / 400**0.5
