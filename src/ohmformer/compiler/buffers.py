@@ -89,7 +89,7 @@ class Lifetimes(NamedTuple):
 
 _LIFETIMES: WeakKeyDictionary[StepGraph, Lifetimes] = WeakKeyDictionary()
 _PEAKS: WeakKeyDictionary[StepGraph, dict[tuple[int, int], int]] = WeakKeyDictionary()
-_SPILLS: WeakKeyDictionary[StepGraph, dict[tuple[int, int, int], _Spills]] = WeakKeyDictionary()
+_PLANS: WeakKeyDictionary[StepGraph, dict[tuple[int, ...], BufferPlan]] = WeakKeyDictionary()
 
 
 def _dies(step: int, value: Written) -> int:
@@ -218,11 +218,29 @@ def plan_buffers(graph: StepGraph, chip: ChipSpec) -> BufferPlan | None:
     """
     if not graph.flowing:
         return None
-    bits, word = chip.precision.activation_bits, chip.buffer.word_bits
-    capacity = 8 * chip.buffer.capacity_bytes
+    buffer = chip.buffer
+    key = (
+        buffer.capacity_bytes,
+        chip.precision.activation_bits,
+        buffer.word_bits,
+        buffer.intermediates == "dense",
+        buffer.kv_cache == "dense",
+    )
+    known = _PLANS.setdefault(graph, {})
+    if key not in known:
+        if len(known) > 256:
+            known.clear()
+        known[key] = _plan(graph, *key)
+    return known[key]
+
+
+def _plan(
+    graph: StepGraph, capacity_bytes: int, bits: int, word: int, dense: bool, cache_dense: bool
+) -> BufferPlan:
+    capacity = 8 * capacity_bytes
     cache = graph.cache_words * bits
-    home = chip.buffer.kv_cache
-    if chip.buffer.intermediates == "dense":
+    home = "dense" if cache_dense else "sram"
+    if dense:
         peak = _peak(graph, bits, word)
         return BufferPlan(
             graph=graph,
@@ -249,13 +267,7 @@ def plan_buffers(graph: StepGraph, chip: ChipSpec) -> BufferPlan | None:
             cache_words=graph.cache_words,
             cache_home=home,
         )
-    known = _SPILLS.setdefault(graph, {})
-    key = (capacity, bits, word)
-    if key not in known:
-        if len(known) > 256:
-            known.clear()
-        known[key] = _spill(graph, capacity, bits, word)
-    spills = known[key]
+    spills = _spill(graph, capacity, bits, word)
     return BufferPlan(
         graph=graph,
         slices=slices,

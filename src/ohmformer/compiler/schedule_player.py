@@ -49,10 +49,13 @@ class Player:
 
     def segment(self, segment: Segment) -> None:
         """Run through a segment; skip what repeats in time."""
+        if segment.times < 3:  # nothing to skip
+            self.play(segment.start, segment.end, {})
+            return
         length, block = segment.length, 0
         same = self._same_from(segment)
         seen: dict[tuple[float, ...], tuple[int, float, list[float], float]] = {}
-        used, far = self._used(segment, same)
+        used, far = self._used(segment)
         while block < segment.times:
             at = segment.start + block * length
             if block > same and segment.times - block > 1:
@@ -81,28 +84,20 @@ class Player:
             block -= 1
         return block
 
-    def _used(self, segment: Segment, same: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _used(self, segment: Segment) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Resources that the repeated block uses, and steps far before it that it waits for."""
-        used: set[int] = set()
+        used = [0.0] * 6
         far: set[int] = set()
         for step in range(segment.end - segment.length, segment.end):
             time, form = self.times[self.chosen[step]], self.forms[self.order[step]]
-            used.update(
-                place
-                for place, seconds in enumerate(
-                    (
-                        time.weights + time.fetch + time.writes,
-                        time.resident + time.operands + time.results,
-                        time.load + time.feed,
-                        time.conversions,
-                        time.additions,
-                        time.functions,
-                    )
-                )
-                if seconds
-            )
+            used[0] += time.weights + time.fetch + time.writes
+            used[1] += time.resident + time.operands + time.results
+            used[2] += time.load + time.feed
+            used[3] += time.conversions
+            used[4] += time.additions
+            used[5] += time.functions
             far.update(writer for writer in (*form.streamed, *form.resident, *form.late) if writer >= 0)
-        return tuple(sorted(used)), tuple(sorted(far))
+        return tuple(place for place in range(6) if used[place]), tuple(sorted(far))
 
     def _relative(
         self, at: int, origin: float, used: tuple[int, ...], far: tuple[int, ...]
