@@ -4,6 +4,8 @@
 PYTHON       ?= python3
 TEST_WORKERS ?= 2
 GATED_ROOMS  := numerals devices crossbars functions
+# Circuit and RTL tools of Debian that the tests run: program=package
+TOOLS        := ngspice=ngspice iverilog=iverilog yosys=yosys
 
 VENV  := .venv
 PY    := $(VENV)/bin/python
@@ -14,7 +16,7 @@ BASE  := $(VENV)/.base
 DEV   := $(VENV)/.dev
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint check format clean
+.PHONY: demo test lint check format clean tools
 
 demo: $(BASE)
 	$(VENV)/bin/ohmformer demo
@@ -27,7 +29,10 @@ lint: $(DEV)
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 
-check: $(DEV)
+tools:
+	@sh .ci/tools.sh $(TOOLS)
+
+check: tools $(DEV)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_WORKERS) --cov --cov-report=
 	$(PY) -m coverage json -q -o .coverage.json
 	$(PY) .ci/coverage_gate.py .coverage.json 95 $(GATED_ROOMS)

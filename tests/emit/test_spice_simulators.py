@@ -1,0 +1,120 @@
+"""What simulators may do wrong: missing, failing, garbage, endless."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ohmformer.emit.checks import EmitError, SimulatorError
+from ohmformer.emit.simulators import ngspice, process, vacask
+from ohmformer.emit.simulators.raw_file import read_raw
+from ohmformer.emit.spice_circuit import Capacitor, Circuit, Probe, Resistor, VoltageSource, circuit_text
+
+HEAD = "Title: t\nPlotname: Operating Point\nFlags: real\nNo. Variables: 2\nNo. Points: 1\nVariables:\n"
+TABLE = "\t0\tv(a)\tvoltage\n\t1\ti(v1)\tcurrent\nBinary:\n"
+
+
+def divider(*elements: object) -> Circuit:
+    source = VoltageSource("1", "a", "0", 1.0)
+    return Circuit(
+        title="divider",
+        notes=("a note",),
+        elements=(source, Resistor("1", "a", "b", 3.0), Resistor("2", "b", "0", 1.0), *elements),  # type: ignore[arg-type]
+        probes=(Probe("voltage", "b"), Probe("current", "1")),
+    )
+
+
+@pytest.mark.parametrize("run", [ngspice.run_ngspice, vacask.run_vacask])
+def test_a_divider(run: object) -> None:
+    assert run(divider()).tolist() == pytest.approx([0.25, -0.25], rel=1e-12)  # type: ignore[operator]
+
+
+def test_versions_name_the_tool() -> None:
+    assert ngspice.ngspice_version().removeprefix("ngspice ")[0].isdigit()
+    assert vacask.vacask_version().removeprefix("VACASK ")[0].isdigit()
+
+
+@pytest.mark.parametrize("tool", [ngspice, vacask])
+def test_a_missing_tool_is_named_with_its_package(
+    tool: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(process.sys, "executable", str(tmp_path / "python"))
+    run = getattr(tool, "run_ngspice", None) or tool.run_vacask  # type: ignore[attr-defined]
+    with pytest.raises(
+        SimulatorError, match=r"is not installed: the (Debian|Python) package (ngspice|vacask)"
+    ):
+        run(divider())
+
+
+def test_a_netlist_that_fails_shows_the_last_lines() -> None:
+    with pytest.raises(SimulatorError, match="Its last lines: .*"):
+        ngspice.run_ngspice_text("* nonsense\nV1 a 0 1\nR1 a 0 banana_model\n.op\n.end\n")
+
+
+def test_a_circuit_without_solution_is_an_error() -> None:
+    loop = VoltageSource("2", "a", "0", 2.0)  # two sources of different voltage in parallel
+    for run in (ngspice.run_ngspice, vacask.run_vacask):
+        with pytest.raises(SimulatorError, match="Its last lines|not finite"):
+            run(divider(loop))
+
+
+def test_an_endless_tool_is_stopped(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    with pytest.raises(SimulatorError, match=r"sleeper did not end within 0.3 s"):
+        process.run_tool([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, "sleeper", 0.3)
+    assert time.monotonic() - begin < 20
+
+
+def test_a_failing_tool_is_quoted(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "print('one'); print('two'); raise SystemExit(3)"]
+    with pytest.raises(SimulatorError, match=r"\(exit code 3\). Its last lines: one \| two"):
+        process.run_tool(command, tmp_path, "quoted", 30)
+    with pytest.raises(SimulatorError, match="It printed nothing"):
+        process.run_tool([sys.executable, "-c", "raise SystemExit(1)"], tmp_path, "silent", 30)
+
+
+def test_a_raw_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    path.write_bytes((HEAD + TABLE).encode() + np.array([0.5, -2.0]).tobytes())
+    found = read_raw(path, "tool")
+    assert found.names == ("v(a)", "i(v1)")
+    assert found.column("I(V1)").tolist() == [-2.0]
+    with pytest.raises(SimulatorError, match="recorded no v"):
+        found.column("v(b)")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"garbage", "whose head cannot be read"),
+        ((HEAD + TABLE).encode() + b"1234", "ends early: 4 of 16 bytes"),
+        ((HEAD.replace("real", "complex") + TABLE).encode() + bytes(16), "not a binary table of real"),
+        ((HEAD + TABLE.replace("Binary", "Values")).encode() + bytes(16), "not a binary table"),
+        ((HEAD.replace("Variables: 2", "Variables: 3") + TABLE).encode() + bytes(24), "not a binary table"),
+        ((HEAD + TABLE).encode() + np.array([np.nan, 1.0]).tobytes(), "not finite"),
+    ],
+)
+def test_garbage_is_one_sentence(content: bytes, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.raw"
+    path.write_bytes(content)
+    with pytest.raises(SimulatorError, match=sentence):
+        read_raw(path, "tool")
+
+
+def test_no_result_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SimulatorError, match="wrote no result"):
+        read_raw(tmp_path / "none.raw", "tool")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [Resistor("x", "a", "b", 0.0), Resistor("x", "a", "b", float("inf")), Capacitor("x", "a", "b", -1.0)],
+)
+def test_parts_that_do_not_exist_are_refused(part: object) -> None:
+    with pytest.raises(EmitError, match="must be finite and above 0"):
+        circuit_text(divider(part), "ngspice")
