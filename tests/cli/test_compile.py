@@ -69,3 +69,58 @@ def test_what_cannot_be_compiled_is_one_sentence(
     assert words in ended.err
     assert len(ended.err.strip().splitlines()) == 1
     assert not out.exists()
+
+
+def test_a_program_file_is_estimated_as_the_model_is(
+    command: Command, make_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder, out = make_model("llama"), tmp_path / "program.json"
+    run = ("--phase", "decode", "--tokens", 9)
+    assert command("compile", folder, *run, "--out", out).code == 0
+    results = []
+    for place, asked in enumerate(((folder, *run), (out,))):
+        file = tmp_path / f"{place}.json"
+        ended = command("estimate", *asked, "--json", file, "--timeline", tmp_path / f"{place}-t.json")
+        assert ended.code == 0, ended.err
+        results.append(json.loads(file.read_text())["result"])
+    first, second = results
+    assert (first["phase"], first["context"]) == ("decode", 9)
+    first.pop("seconds"), second.pop("seconds")
+    assert first == second
+    # the timeline ends when the estimate says that the run ends, in microseconds
+    events = json.loads((tmp_path / "0-t.json").read_text())["traceEvents"]
+    end = max(event["ts"] + event["dur"] for event in events if event["ph"] == "X")
+    typical = first["comparison"]["chip"]["typical"]
+    assert end == pytest.approx(1e6 * typical["latency_s"], rel=1e-9)
+    damaged = tmp_path / "damaged.json"
+    damaged.write_text(out.read_text().replace('"schema":1', '"schema":7'))
+    ended = command("estimate", damaged)
+    assert (ended.code, len(ended.err.strip().splitlines())) == (2, 1)
+    assert "schema 7" in ended.err
+
+
+def test_a_generation_is_a_prompt_and_a_growing_cache(
+    command: Command, make_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder, out = make_model("llama"), tmp_path / "out.json"
+    ended = command("estimate", folder, "--generate", 5, "--tokens", 6, "--json", out)
+    assert ended.code == 0, ended.err
+    found = json.loads(out.read_text())["result"]["levels"]["typical"]
+    steps = [("prefill", 6, 0), *(("decode", 1, context) for context in range(6, 10))]
+    macs = 0
+    for phase, tokens, context in steps:
+        asked = ["--phase", phase, "--tokens", tokens if phase == "prefill" else context]
+        assert command("compile", folder, *asked, "--json", out).code == 0
+        made = json.loads(out.read_text())["result"]["program"]
+        macs += sum(
+            one["batch"] * one["rows"] * one["inner"] * one["columns"]
+            for one in made["subops"]
+            if "rows" in one
+        )
+    assert found["macs"] == macs
+    assert f"{5} tokens behind a prompt of 1 x 6" in ended.out
+    for option in (("--phase", "decode"), ("--context", 3), ("--timeline", tmp_path / "t.json")):
+        refused = command("estimate", folder, "--generate", 5, *option)
+        assert (refused.code, len(refused.err.strip().splitlines())) == (2, 1)
+        assert str(option[0]) in refused.err
+    assert command("estimate", make_model("bert"), "--generate", 2, "--tokens", 4).code == 2

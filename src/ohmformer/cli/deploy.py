@@ -102,7 +102,8 @@ def deploy(
         result.coverage,
         f"{result.model} on {result.chip_name}: {result.stored_words:,} words in the dense crossbar",
     )
-    output.say(f"Simulation: {state.mode}, {mode_reason(state.mode, asked=mode is not None)}.")
+    why = mode_reason(state.mode, asked=mode is not None)
+    output.say(f"Simulation: {state.mode}, {why}; computed by {state.computed_by}.")
     if folder is not None:
         output.say(f"Deployed model: {folder}")
     output.write_json("deployment", result)

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ohmformer.costs import CostReport, by_component
-from ohmformer.reports.numbers import area, duration, integer, interval, quantity, significant
+from ohmformer.costs import CostReport, GenerationReport, by_component
+from ohmformer.reports.numbers import area, duration, integer, interval, percent, quantity, significant
 from ohmformer.reports.wording import (
     DEVIATION_HEADINGS,
     deviation_rows,
@@ -23,9 +23,15 @@ from ohmformer.reports.wording import (
     score_interval,
     unit_of,
 )
-from ohmformer.verbs import EstimateResult, EvaluationResult, GenerationResult
+from ohmformer.verbs import EstimateResult, EvaluationResult, GenerationCosts, GenerationResult
 
-__all__ = ["print_coverage", "print_estimate", "print_evaluation", "print_generation"]
+__all__ = [
+    "print_coverage",
+    "print_estimate",
+    "print_evaluation",
+    "print_generation",
+    "print_generation_costs",
+]
 
 
 def print_evaluation(console: Console, result: EvaluationResult) -> None:
@@ -188,3 +194,44 @@ def _table(
     for row in listed:
         table.add_row(*row)
     console.print(table)
+
+
+def print_generation_costs(console: Console, result: GenerationCosts) -> None:
+    """What a generation takes, at low, typical and high unit values."""
+    own = result.levels["typical"]
+    _heading(
+        console,
+        f"{result.model} on {result.chip_name}: {result.tokens:,} tokens behind a prompt of "
+        f"{result.batch} x {result.prompt:,}, {significant(own.macs)} MACs",
+    )
+
+    def row(
+        name: str, of: Callable[[GenerationReport], float], text: Callable[[float], str]
+    ) -> tuple[str, str, str]:
+        ends = sorted(of(report) for report in result.levels.values())
+        return name, text(of(own)), interval(text(ends[0]), text(ends[-1]))
+
+    rows = [
+        row("area", lambda r: r.area_m2, area),
+        row("time", lambda r: r.latency_s, lambda v: quantity(v, "s")),
+        row("time to the first token", lambda r: r.time_to_first_token_s, lambda v: quantity(v, "s")),
+    ]
+    if own.tokens_per_s is not None:
+        rows.append(
+            row("tokens per second after it", lambda r: result.batch * (r.tokens_per_s or 0.0), significant)
+        )
+    rows += [
+        row("energy", lambda r: r.energy_J, lambda v: quantity(v, "J")),
+        row("energy per token", lambda r: r.energy_per_token_J / result.batch, lambda v: quantity(v, "J")),
+        ("lifetime", "not worn" if own.lifetime_s is None else duration(own.lifetime_s), "of dense cells"),
+    ]
+    _table(console, ("", "typical", "low … high unit values"), rows)
+    if own.last is not None:
+        console.print(
+            f"the last step: {own.last.bottleneck} bound, {quantity(own.last.latency_s, 's')}; "
+            f"{own.evaluated} of {result.tokens - 1:,} steps costed by themselves, straight lines between "
+            f"(largest deviation found {percent(own.interpolation_error, 2)})",
+            soft_wrap=True,
+        )
+    for assumption in result.assumptions:
+        console.print(f"Assumed: {assumption}", soft_wrap=True)

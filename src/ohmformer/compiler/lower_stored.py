@@ -141,7 +141,8 @@ def words_read(arguments: Mapping[str, Any], basis: tuple[int, ...]) -> int:
     if arguments["stored"] == "table":  # no check cells: it is no parameter
         return words_stored(numbers, True, (*basis[:4], 0))
     part, whole = arguments["part"]
-    return -(-part * words_stored(numbers, arguments["stored"] == "vector", basis) // whole)
+    words = words_stored(numbers, arguments["stored"] == "vector", basis)
+    return int(-(-part * words // whole))
 
 
 _COUNTED: dict[int, tuple[weakref.ref[Program], dict[tuple[int, ...], Program]]] = {}

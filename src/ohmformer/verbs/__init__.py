@@ -17,7 +17,9 @@ from ohmformer.verbs.evaluating import (
     evaluate_perplexity,
 )
 from ohmformer.verbs.generating import GeneratedText, GenerationResult, generate
+from ohmformer.verbs.generation_costs import GenerationCosts, estimate_generation
 from ohmformer.verbs.journal import Journal
+from ohmformer.verbs.timelines import write_timeline
 from ohmformer.verbs.tolerating import ToleranceResult, tolerate
 from ohmformer.verbs.trials import Trial, choices_trial, classifier_trial, head_trial, perplexity_trial
 
@@ -29,6 +31,7 @@ __all__ = [
     "EstimateResult",
     "EvaluationResult",
     "GeneratedText",
+    "GenerationCosts",
     "GenerationResult",
     "Journal",
     "Score",
@@ -41,6 +44,7 @@ __all__ = [
     "demonstrate",
     "document",
     "estimate",
+    "estimate_generation",
     "evaluate_classifier",
     "evaluate_head",
     "evaluate_multiple_choice",
@@ -56,4 +60,5 @@ __all__ = [
     "tolerate",
     "versions",
     "write_document",
+    "write_timeline",
 ]

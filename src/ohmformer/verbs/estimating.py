@@ -46,7 +46,7 @@ class EstimateResult:
 
 
 def program_of(
-    model: str | nn.Module,
+    model: str | nn.Module | Program,
     chip: ChipSpec,
     *,
     batch: int = 1,
@@ -56,8 +56,11 @@ def program_of(
 ) -> Program:
     """One run as a program: compiled from a configuration, read from a program file, or recorded.
 
-    model: a name, folder or program file; or a deployed model, whose plain run is recorded on its device
+    model: a name, folder or program file; a program; or a deployed model, whose plain run is recorded on its
+           device
     """
+    if isinstance(model, Program):
+        return model
     if isinstance(model, str):
         return program_from(model, chip, batch=batch, tokens=tokens, phase=phase, context=context)
     on_chip(model)
@@ -65,7 +68,7 @@ def program_of(
 
 
 def estimate(
-    model: str | nn.Module,
+    model: str | nn.Module | Program,
     chip: ChipSpec,
     *,
     batch: int = 1,
@@ -75,7 +78,7 @@ def estimate(
 ) -> EstimateResult:
     """Area, energy, latency and lifetime of one run, from counted sub-operations.
 
-    model: as of ``program_of``; what a program file holds goes before ``batch``, ``tokens`` and so on
+    model: as of ``program_of``; what a program says of its run goes before ``batch``, ``tokens`` and so on
     """
     started = time.perf_counter()
     program = program_of(model, chip, batch=batch, tokens=tokens, phase=phase, context=context)
