@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 
 from ohmformer.costs import LIBRARY, estimate
+from ohmformer.costs.claims_limits import DIES_PER_PACKAGE, MODELS, capacities, updates, widths
 from ohmformer.costs.inventory import area_terms
 from ohmformer.errors import UserError
 from ohmformer.ir import FunctionCall, Product, Program
 from ohmformer.specs import override, preset
 from ohmformer.units import MM2
-from ohmformer.verbs.limits import DIES_PER_PACKAGE, MODELS, capacities, updates, widths
 
 CHIP = preset("wang2024")
 
