@@ -13,13 +13,17 @@ from ohmformer.costs import CostReport, GenerationReport, by_component
 from ohmformer.reports.numbers import area, duration, integer, interval, percent, quantity, significant
 from ohmformer.reports.wording import (
     DEVIATION_HEADINGS,
+    KIND_HEADINGS,
+    buffer_sentence,
     deviation_rows,
     deviation_title,
     difference,
     evaluation_sentences,
+    kind_rows,
     metric_value,
     mode_lines,
     run_words,
+    schedule_sentence,
     score_interval,
     unit_of,
 )
@@ -125,8 +129,11 @@ def print_estimate(console: Console, result: EstimateResult) -> None:
         (f"{title}: {_largest(by_component(terms))}",)
         for title, terms in (("area", own.area), ("energy", own.energy), ("time, bound by", own.latency))
     ]
-    for (line,) in parts:
+    lines = [line for (line,) in parts] + [schedule_sentence(own), buffer_sentence(own)]
+    for line in filter(None, lines):
         console.print(line, soft_wrap=True)
+    if own.kinds:
+        _table(console, KIND_HEADINGS, kind_rows(own), right=(1, 2, 3, 4, 5))
     rows_of = [
         (
             row["title"],
@@ -156,6 +163,8 @@ def print_estimate(console: Console, result: EstimateResult) -> None:
                 for row in comparable
             ],
         )
+    for assumption in result.assumptions:
+        console.print(f"Assumed: {assumption}", soft_wrap=True)
     console.print()
 
 

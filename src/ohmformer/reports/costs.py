@@ -10,7 +10,13 @@ from ohmformer.reports.html import Html, details, join, table, tag
 from ohmformer.reports.numbers import area, count, duration, integer, interval, percent, quantity, significant
 from ohmformer.reports.scales import linear_around, log_around
 from ohmformer.reports.terms import baseline_details, terms_details
-from ohmformer.reports.wording import estimate_sentences
+from ohmformer.reports.wording import (
+    KIND_HEADINGS,
+    buffer_sentence,
+    estimate_sentences,
+    kind_rows,
+    schedule_sentence,
+)
 from ohmformer.units import MICRO, MILLI, MM2, NANO
 
 if TYPE_CHECKING:
@@ -50,6 +56,7 @@ def costs_section(
             class_="soft",
         ),
         _breakdowns(result),
+        _schedule(own),
         terms_details(result, hardware),
         tag("h3", "What was published about the chip"),
         _claims(result),
@@ -231,6 +238,15 @@ def _breakdowns(result: EstimateResult) -> Html:
         left_out = f"; below {percent(SMALL_SHARE)} each: {', '.join(small)}" if small else ""
         figures.append(figure(title, f"{significant(whole / factor)} {unit} in all{left_out}", chart))
     return tag("div", *figures, class_="grid")
+
+
+def _schedule(own: CostReport) -> Html:
+    """By kind of operation, and what overlap and the buffer do."""
+    lines = [tag("p", line) for line in (schedule_sentence(own), buffer_sentence(own)) if line]
+    if not own.kinds:
+        return join(lines)
+    grid = table(KIND_HEADINGS, kind_rows(own), right=(1, 2, 3, 4, 5), label="cost by kind of operation")
+    return join((*lines, tag("h3", "By kind of operation"), grid))
 
 
 def _range(ends: list[float], factor: float) -> str:

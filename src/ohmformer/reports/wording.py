@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 from ohmformer.reports.numbers import area, duration, interval, percent, points, quantity, significant
 
 if TYPE_CHECKING:
+    from ohmformer.costs import CostReport
     from ohmformer.verbs import EstimateResult, EvaluationResult
     from ohmformer.verbs.evaluating import Score
 
 __all__ = [
+    "KIND_HEADINGS",
+    "buffer_sentence",
     "difference",
     "estimate_sentences",
     "evaluation_sentences",
+    "kind_rows",
     "metric_value",
     "mode_lines",
     "mode_reason",
     "run_words",
+    "schedule_sentence",
     "score_interval",
     "signed",
     "unit_of",
@@ -172,6 +177,63 @@ def run_words(result: EstimateResult) -> str:
     after = f" after {result.context:,}" if result.context else ""
     lead = "prefill of " if result.phase == "prefill" else ""
     return f"{lead}{result.batch} × {result.tokens:,} tokens{after}"
+
+
+KIND_HEADINGS = ("kind of operation", "MACs", "conversions", "function values", "dynamic energy", "time")
+
+
+def kind_rows(report: CostReport) -> list[tuple[str, ...]]:
+    """What each kind of operation takes of a run, longest first."""
+    return [
+        (
+            kind.kind,
+            significant(kind.macs) if kind.macs else "",
+            significant(kind.conversions) if kind.conversions else "",
+            significant(kind.evaluations) if kind.evaluations else "",
+            quantity(kind.energy_J, "J"),
+            quantity(kind.time_s, "s"),
+        )
+        for kind in sorted(report.kinds, key=lambda kind: -kind.time_s)
+    ]
+
+
+def schedule_sentence(report: CostReport) -> str:
+    """What overlap does to the time, and how well the chip is used."""
+    busiest = max(
+        (name for name in report.utilisation if name != "converters"), key=report.utilisation.__getitem__
+    )
+    alone = (
+        f"every step by itself would take {quantity(report.latency_unoverlapped_s, 's')}, "
+        if report.latency_unoverlapped_s
+        else ""
+    )
+    return (
+        f"Schedule: {quantity(report.latency_s, 's')}; {alone}the busiest resource ({busiest}) works "
+        f"{quantity(report.latency_bound_s, 's')}. {significant(report.tops)} TOPS, "
+        f"{significant(report.tops_per_W)} TOPS/W, {significant(report.tops_per_mm2)} TOPS/mm²; "
+        f"{percent(report.dense_cells_used / report.dense_cells, 0)} of the dense cells hold something."
+    )
+
+
+def buffer_sentence(report: CostReport) -> str:
+    """Where intermediates were kept; empty where that was not planned."""
+    use = report.buffer
+    if use is None:
+        return ""
+    spilled = (
+        f"{use.spilled_numbers:,} numbers a run go through dense cells since it is full"
+        if use.spilled_numbers
+        else "nothing goes through dense cells"
+    )
+    cache = (
+        f"; keys and values take {use.cache_bytes / 1e6:.3g} MB in {use.cache_home}"
+        if use.cache_bytes
+        else ""
+    )
+    return (
+        f"Buffer: at most {use.buffer_bytes / 1e6:.3g} of {use.capacity_bytes / 1e6:.3g} MB are taken, "
+        f"{spilled}{cache}."
+    )
 
 
 def estimate_sentences(result: EstimateResult) -> tuple[str, str]:
