@@ -177,6 +177,13 @@ def same_work(graph: StepGraph, parts: StepGraph) -> None:
     assert [entry.words for entry in graph.stored] == [entry.words for entry in parts.stored]
     for entry in parts.stored:
         assert parts.holds[entry.step] >= 0
+    # every part that is written is waited for and read by each step that uses it
+    for step, form in enumerate(parts.order):
+        for place, value in enumerate(parts.forms[form].writes):
+            for use in value.uses:
+                reader = parts.forms[parts.order[step + use]]
+                assert any((writer, at) == (-use, place) for writer, at, _ in reader.reads)
+                assert -use in (*reader.streamed, *reader.resident, *reader.late)
 
 
 def rules_hold(graph: StepGraph) -> None:

@@ -17,7 +17,7 @@ from ohmformer.costs.library import LIBRARY
 from ohmformer.costs.running import full_schedule, run_of
 from ohmformer.costs.timing import RESOURCES
 from ohmformer.errors import UserError
-from ohmformer.ir import Program
+from ohmformer.ir import Product, Program
 from ohmformer.specs import ChipSpec, SpecError, override, preset
 
 CHIP = preset("wang2024")
@@ -256,6 +256,25 @@ def test_one_token_is_the_prompt_alone(flows: ModuleType) -> None:
     with pytest.raises(UserError, match="0 tokens are to be generated"):
         generation(prefill, lambda context: prefill, 0, SMALL)
     assert "prefill" in two.to_dict()
+
+
+def test_first_blocks_of_a_square_matrix_by_hand() -> None:
+    """1024 x 1024, 128 rows: q = 7, R = 128, so a tile holds up to 2 blocks; one of them is sent ahead."""
+    product = Product(
+        module="m", operation="linear", batch=1, rows=128, inner=1024, columns=1024, resident="weight"
+    )  # fmt: skip
+    work = Program(name="one", batch=1, tokens=128, subops=(product,), stored_words=1024 * 1024)
+    step = run_of(work, CHIP, LIBRARY).steps[0]
+    # a cluster: 96 · 7 rows of 64 · 8 bits in and 16 · 32 bits out, and 7 blocks of 64 x 16 bytes
+    streamed, blocks = 96 * 7 * (64 * 8 + 16 * 32), 7 * 64 * 16 * 8
+    feed = (streamed + blocks) / (384 * 1e9)
+    assert step.work.loads == 2
+    assert step.work.load == pytest.approx(blocks / 2 / (384 * 1e9), rel=1e-12)
+    assert step.work.load + step.work.feed == pytest.approx(feed, rel=1e-12)
+    assert step.work.rows == 7
+    # operands: 128 · 1024 bytes; results: as many words of 32 bits; through 128 banks of 256 bits
+    assert step.work.operands == pytest.approx(128 * 1024 * 8 / (128 * 256 * 1e9), rel=1e-12)
+    assert step.work.results == pytest.approx(4 * step.work.operands, rel=1e-12)
 
 
 # --- speed --------------------------------------------------------------------------------------------
