@@ -13,6 +13,7 @@ from ohmformer.cli import (
     compile,
     demo,
     deploy,
+    emit,
     encodings,
     estimate,
     evaluate,
@@ -63,4 +64,5 @@ app.command("encodings")(encodings.encodings)
 app.command("deploy")(deploy.deploy)
 app.command("finetune")(finetune.finetune)
 app.command("models")(models.models)
+app.add_typer(emit.app, name="emit")
 app.add_typer(chips.app, name="chips")
