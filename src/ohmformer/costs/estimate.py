@@ -13,7 +13,7 @@ from ohmformer.costs.kinds import kind_costs
 from ohmformer.costs.library import LIBRARY, Library
 from ohmformer.costs.nodes import node_factors
 from ohmformer.costs.report import BufferUse, ChipsUse, CostReport, StepCost, Term, sum_of
-from ohmformer.costs.running import Run, banks_needed, link_of, run_of
+from ohmformer.costs.running import Run, at_level, banks_needed, link_of, run_of
 from ohmformer.costs.timing import RESOURCES, time_of
 from ohmformer.errors import UserError
 from ohmformer.ir import Program
@@ -257,11 +257,12 @@ def estimate(
     latency = end of the schedule
     energy  = Σ counts · unit energy + leakage · latency
     area    = Σ blocks · unit area
-    Error:  the unit values' intervals (``level`` low, typical, high); latency has none: rates and settling
-            times are design values of the chip. No queueing in the network, no imbalance between clusters,
-            no time to start a step.
+    Error:  the intervals of unit values and of the times of reading and settling (``level`` low, typical,
+            high); rates of converters, clocks and links are design values. No queueing in the network, no
+            imbalance between clusters, no time to start a step.
     """
     require_level(level)
+    chip = at_level(chip, library, level)
     node_factors(chip.node_nm)
     run = run_of(program, chip, library, level)
     latency = _latency_terms(run)

@@ -45,6 +45,7 @@ class Library:
     crosspoint_area_F2:      one fixed resistor with its switch, in F²
     dense_bank_over_cells:   area of a dense bank without its converters, over that of its cells:
                              1 / array efficiency
+    wordline_time, settling_time: the chip's own times, times these: what is not known of them
     leakage_W_per_m2:        static power of all CMOS area (everything but resistors and memristors)
     wires_per_tile:          wires of the cluster bus for each of its tiles
     tiles_per_cluster:       tiles that share a bus and a router
@@ -66,6 +67,10 @@ class Library:
     crosspoint_source: Source
     dense_bank_over_cells: Interval
     dense_bank_source: Source
+    wordline_time: Interval
+    wordline_time_source: Source
+    settling_time: Interval
+    settling_time_source: Source
     leakage_W_per_m2: Interval
     leakage_source: Source
     wires_per_tile: int
@@ -205,6 +210,16 @@ LIBRARY = Library(
     dense_bank_source=Source(
         "ours",
         "array efficiency 50 % as in a DRAM bank (the rest decodes, drives, multiplexes); range 70 to 30 %",
+    ),
+    wordline_time=Interval(0.316, 1.0, 2.931),
+    wordline_time_source=Source(
+        "other work",
+        "read pulses of RRAM: 3.16 ns (MNSIM's default device), 10 ns (NeuroSim V1.5), 29.31 ns (NVSim, as "
+        "PipeLayer takes it), over NeuroSim's",
+    ),
+    settling_time=Interval(0.5, 1.0, 2.0),
+    settling_time_source=Source(
+        "ours", "0.5 to 2 fF a crosspoint on a bitline, where the presets take 1 fF; settling grows with it"
     ),
     leakage_W_per_m2=Interval(1e3, 21.8e3, 65e3),
     leakage_source=Source(

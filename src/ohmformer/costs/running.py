@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from ohmformer.compiler.buffers import BufferPlan, plan_buffers
@@ -19,7 +20,7 @@ from ohmformer.errors import UserError
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec
 
-__all__ = ["Run", "banks_needed", "cells_used", "full_schedule", "link_of", "run_of"]
+__all__ = ["Run", "at_level", "banks_needed", "cells_used", "full_schedule", "link_of", "run_of"]
 
 
 class Run(NamedTuple):
@@ -69,6 +70,18 @@ class Run(NamedTuple):
         return sum(times * alone(step.work) for times, step in zip(self.times, self.steps, strict=True))
 
 
+def at_level(chip: ChipSpec, library: Library, level: Level) -> ChipSpec:
+    """``chip`` with the times of reading and settling at one end of what is known of them."""
+    if level == "typical":
+        return chip
+    dense, tile = chip.dense, chip.tile
+    return replace(
+        chip,
+        dense=replace(dense, wordline_time_s=dense.wordline_time_s * library.wordline_time.at(level)),
+        tile=replace(tile, settling_time_s=tile.settling_time_s * library.settling_time.at(level)),
+    )
+
+
 def cells_used(program: Program, chip: ChipSpec) -> int:
     """Dense cells of the stored words (and, if kept there, of twice the largest intermediate)."""
     program = for_chip(program, chip)
@@ -109,7 +122,7 @@ def _on_chips(
 
 
 def run_of(program: Program, chip: ChipSpec, library: Library, level: Level = "typical") -> Run:
-    """Count, time and schedule ``program`` on ``chip``; ``level`` is that of the latency of links."""
+    """Count, time and schedule ``program`` on ``chip``; ``level`` is that of times that are not its own."""
     program = for_chip(program, chip)
     graph = step_graph(program)
     if not graph.order:

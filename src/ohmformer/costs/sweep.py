@@ -14,7 +14,7 @@ from ohmformer.costs.component import Level, require_level
 from ohmformer.costs.energy import energy_units, leakage_J, priced
 from ohmformer.costs.inventory import area_pairs, cmos_m2
 from ohmformer.costs.library import LIBRARY, Library
-from ohmformer.costs.running import link_of, run_of
+from ohmformer.costs.running import at_level, link_of, run_of
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec
 from ohmformer.units import MM2
@@ -93,6 +93,7 @@ def sweep(
 def _row(
     program: Program, chip: ChipSpec, level: Level, library: Library
 ) -> tuple[float, float, float, float, float]:
+    chip = at_level(chip, library, level)
     run = run_of(program, chip, library, level)
     latency_s, count = run.schedule.makespan_s, run.chip_count
     areas = [amount * count * each for amount, each in area_pairs(chip, run.banks, library, level)]
