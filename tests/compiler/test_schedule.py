@@ -225,3 +225,19 @@ def test_the_check_compares_the_delay() -> None:
     with pytest.raises(ScheduleFault, match="begins at"):
         check_schedule(graph, work, [*made.intervals, extra], made.makespan_s)
     assert replace(made, intervals=()).makespan_s == 2.0
+
+
+def test_a_step_waits_for_the_one_before_however_it_is_told(flows: ModuleType) -> None:
+    """A writer that many layers read is told by its index, also to the step right behind it."""
+    graph = step_graph(flows.transformer(layers=12, rotary=True))
+    table, reader = 0, graph.forms[graph.order[3]]
+    assert table in reader.late
+    first = graph.forms[graph.order[1]]
+    moved = replace(
+        graph,
+        forms=(*graph.forms, replace(first, streamed=(table,), own_read=False)),
+        order=(graph.order[0], len(graph.forms), *graph.order[2:]),
+    )
+    work = [Work(operands=1, feed=1, conversions=4, rows=4, functions=9, results=1)] * len(graph.kinds)
+    made = make_schedule(moved, work, intervals=True)
+    check_schedule(moved, work, made.intervals, made.makespan_s)

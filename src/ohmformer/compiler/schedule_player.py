@@ -157,6 +157,9 @@ class Player:
                 -1 in form.streamed
                 or -1 in form.resident
                 or -1 in form.late
+                or last in form.streamed
+                or last in form.resident
+                or last in form.late
                 or (time.fetch > 0.0 and times[chosen[last]].writes > 0.0)
             )
             if waits:
