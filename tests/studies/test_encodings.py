@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from ohmformer.costs import estimate
+from ohmformer.costs.baselines import digital_mac_dense
 from ohmformer.errors import UserError
 from ohmformer.ir import Program
 from ohmformer.numerals import ResistorCode, digits_for_bits
@@ -123,3 +124,9 @@ def test_the_study_asks_for_the_program_of_a_condition(small: Program) -> None:
     assert asked == [64, 192]
     assert [found.condition for found in study.outcomes] == ["longer"]
     assert study.reference_area_m2 == estimate(small, CHIP).area_m2
+    plain = digital_mac_dense(small, CHIP)
+    assert (study.plain_area_m2, study.plain_energy_J, study.plain_latency_s) == (
+        plain.area_m2,
+        plain.energy_J,
+        plain.latency_s,
+    )

@@ -69,7 +69,8 @@ def study_result(document: Mapping[str, Any]) -> Mapping[str, Any]:
     if not str(document.get("schema", "")).startswith(SCHEMA):
         raise UserError("This is no result of `ohmformer encodings`: its schema is another one.")
     result = document.get("result")
-    if not isinstance(result, Mapping) or not {"points", "outcomes", "model", "tokens"} <= set(result):
+    needed = {"points", "outcomes", "model", "tokens", "plain_energy_J"}
+    if not isinstance(result, Mapping) or not needed <= set(result):
         raise UserError("The result of `ohmformer encodings` lacks points, outcomes, model or tokens.")
     return result
 
@@ -198,7 +199,22 @@ def finding_lines(result: Mapping[str, Any]) -> list[str]:
         for key in ((2, 2), (128, 6), (128, 5), (128, 2)):
             if key in found:
                 lines.append(_beside(found[key], whole))
+    plain = (
+        f"{significant(result['plain_area_m2'] / MM2)} mm², "
+        f"{significant(result['plain_energy_J'] / MILLI)} mJ, "
+        f"{significant(result['plain_latency_s'] / MILLI)} ms"
+    )
+    some = "no" if _nothing_beats_plain(result) else "some"
+    lines.append(
+        f"Plain int8 multipliers in the area of the tiles, beside the same memory: {plain}; {some} exact "
+        "encoding is both faster and leaner at equal area."
+    )
     return lines
+
+
+def _nothing_beats_plain(result: Mapping[str, Any]) -> bool:
+    time, energy = result["plain_latency_s"], result["plain_energy_J"]
+    return not any(_exact(p) and _time(p) < time and _energy(p) < energy for p in result["points"])
 
 
 def _beside(point: Mapping[str, Any], whole: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ohmformer.costs import LEVELS, Level, estimate
+from ohmformer.costs.baselines import digital_mac_dense
 from ohmformer.errors import UserError
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec, override
@@ -66,6 +67,7 @@ class EncodingStudy:
 
     points:   all encodings, exact and lossy
     outcomes: one row for each condition, exact encodings only
+    plain_*:  plain int8 multiply-accumulate units in the area of the given chip's tiles, the same memory
     """
 
     model: str
@@ -75,6 +77,9 @@ class EncodingStudy:
     level: Level
     operand_bits: tuple[int, int]
     reference_area_m2: float
+    plain_area_m2: float
+    plain_energy_J: float
+    plain_latency_s: float
     points: tuple[Encoding, ...]
     outcomes: tuple[Outcome, ...]
 
@@ -171,6 +176,7 @@ def study_encodings(
         )
         for condition in conditions
     )
+    plain = digital_mac_dense(program, chip, level=level)
     return EncodingStudy(
         model=program.name,
         tokens=tokens,
@@ -179,6 +185,9 @@ def study_encodings(
         level=level,
         operand_bits=(chip.precision.activation_bits, chip.precision.weight_bits),
         reference_area_m2=estimate(program, chip, level=level).area_m2,
+        plain_area_m2=plain.area_m2,
+        plain_energy_J=plain.energy_J,
+        plain_latency_s=plain.latency_s,
         points=points,
         outcomes=outcomes,
     )
