@@ -51,7 +51,9 @@ def test_every_interval_is_checked(name: str, phase: Any, change: str) -> None:
     chip = override(preset("wang2024"), CHANGES[change])
     report = estimate(program, chip)
     full_schedule(run_of(program, chip, LIBRARY))
-    assert sum(kind.macs for kind in report.kinds) == program.macs == graph.macs
+    assert (
+        sum(kind.macs for kind in report.kinds) == program.macs >= graph.macs
+    )  # sums of softmax and norms beside
     assert report.latency_s == math.fsum(term.total for term in report.latency)
     assert report.buffer is not None
     assert (report.buffer.cache_bytes > 0) == (phase != "encode")
