@@ -1,0 +1,220 @@
+"""The function unit in Verilog: table, linear interpolation and what puts the result back into place."""
+
+from __future__ import annotations
+
+from ohmformer.emit.rtl_function_model import FixedPointFunction
+from ohmformer.emit.rtl_text import Port, RtlModule, binary, bus, index_bits, signed_bits
+
+__all__ = ["function_lane", "power_bits"]
+
+
+def power_bits(core: FixedPointFunction) -> int:
+    """Width of the power of two that goes with a result of a ``normalised`` function."""
+    return signed_bits(core.input_bits + core.input_fraction_bits)
+
+
+def function_lane(core: FixedPointFunction) -> RtlModule:
+    """One lane of a function unit, combinational; equal to ``core.evaluate`` for every word.
+
+    Ports: word[input_bits], signed for ``magnitude``; result[result_bits]; for reciprocal and rsqrt also
+    power (signed) and infinite, for the word 0.
+    """
+    body = {"exponential": _exponential, "normalised": _normalised, "magnitude": _magnitude}[core.kind](core)
+    signed = core.kind == "magnitude"
+    ports = [
+        Port(name="word", width=core.input_bits, signed=signed),
+        Port(name="result", width=core.result_bits, output=True, signed=signed),
+    ]
+    if core.kind == "normalised":
+        ports.append(Port(name="power", width=power_bits(core), output=True, signed=True))
+        ports.append(Port(name="infinite", width=1, output=True))
+    unit = core.unit
+    return RtlModule(
+        name=f"{core.name}_s{unit.segments}_f{unit.fraction_bits}_b{core.input_bits}_{core.input_fraction_bits}",
+        ports=tuple(ports),
+        body=body,
+    )
+
+
+def _position(core: FixedPointFunction, source: str, width: int) -> tuple[list[str], int]:
+    """Wire ``position`` from an unsigned wire ``source`` of ``width`` bits, and its width."""
+    multiplier, shift = core.scale
+    product_bits = (((1 << width) - 1) * multiplier + ((1 << shift) >> 1)).bit_length()
+    rounding = f" + {binary((1 << shift) >> 1, product_bits)}" if shift else ""
+    wide = f"{{{product_bits - width}'d0, {source}}}" if product_bits > width else source
+    needed = core.index_bits + core.position_bits
+    bits = max(product_bits - shift, needed)
+    padding = bits - (product_bits - shift)
+    taken = f"product[{product_bits - 1}:{shift}]"
+    return [
+        f"  wire {bus(product_bits)}product = {wide} * {binary(multiplier, product_bits)}{rounding};",
+        f"  wire {bus(bits)}position = {f'{{{padding}{chr(39)}d0, {taken}}}' if padding else taken};",
+    ], bits
+
+
+def _table(core: FixedPointFunction) -> tuple[list[str], int]:
+    """Wire ``interpolated`` from wires ``index`` and ``fraction``, and its width."""
+    place = core.position_bits
+    entry_bits = max(core.entries).bit_length()
+    rise_bits = max(signed_bits(abs(rise)) for rise in core.rises)
+    both = entry_bits + rise_bits
+    bits = entry_bits + place
+    rows = [
+        f"      {binary(index, core.index_bits)}: table_row = "
+        f"{{{binary(entry, entry_bits)}, {binary(rise, rise_bits)}}};"
+        for index, (entry, rise) in enumerate(zip(core.entries[:-1], core.rises, strict=True))
+    ]
+    return [
+        f"  function {bus(both)}table_row;",
+        f"    input {bus(core.index_bits)}at;",
+        "    case (at)",
+        *rows,
+        f"      default: table_row = {both}'d0;",
+        "    endcase",
+        "  endfunction",
+        f"  wire {bus(both)}looked_up = table_row(index);",
+        f"  wire {bus(entry_bits)}entry = looked_up[{both - 1}:{rise_bits}];",
+        f"  wire signed {bus(rise_bits)}rise = looked_up[{rise_bits - 1}:0];",
+        f"  wire signed {bus(place + 1)}along = {{1'b0, fraction}};",
+        f"  wire signed {bus(bits + 1)}climbed = rise * along;",
+        f"  wire {bus(bits)}interpolated = {{entry, {place}'d0}} + climbed[{bits - 1}:0];",
+    ], bits
+
+
+def _fields(core: FixedPointFunction, source: str) -> list[str]:
+    """Wires ``index`` and ``fraction`` of a place in the table."""
+    place = core.position_bits
+    return [
+        f"  wire {bus(core.index_bits)}index = {source}[{place + core.index_bits - 1}:{place}];",
+        f"  wire {bus(place)}fraction = {source}[{place - 1}:0];",
+    ]
+
+
+def _rounded(core: FixedPointFunction, source: str, bits: int, lost: str = "1'b0") -> list[str]:
+    """Wire ``rounded``: ``source`` without its position bits, half to even; ``lost``: bits already cut."""
+    place, whole = core.position_bits, bits - core.position_bits
+    return [
+        f"  wire {bus(whole)}kept = {source}[{bits - 1}:{place}];",
+        f"  wire up = {source}[{place - 1}] & (kept[0] | {lost} | (|{source}[{place - 2}:0]));",
+        f"  wire {bus(whole + 1)}rounded = {{1'b0, kept}} + {{{whole}'d0, up}};",
+    ]
+
+
+def _outside(core: FixedPointFunction, position_bits: int) -> str:
+    """Wire ``outside``: whether a position lies behind the last segment."""
+    top = core.position_bits + core.index_bits
+    behind = f"|position[{position_bits - 1}:{top}]" if position_bits > top else "1'b0"
+    return f"  wire outside = {behind};"
+
+
+def _fitted(name: str, have: int, need: int) -> str:
+    """``name`` of ``have`` bits, unsigned, as ``need`` bits."""
+    if need > have:
+        return f"{{{need - have}'d0, {name}}}"
+    return name if need == have else f"{name}[{need - 1}:0]"
+
+
+def _exponential(core: FixedPointFunction) -> str:
+    lines, bits = _position(core, "word", core.input_bits)
+    power = core.index_bits + core.position_bits
+    highest = core.unit.fraction_bits + 1
+    halvings = index_bits(highest + 1)
+    table, wide = _table(core)
+    count = max(bits - power, halvings) + 1  # of the wire halved: whole part + 1
+    whole = f"position[{bits - 1}:{power}]" if bits > power else "1'b0"
+    padding = count - max(bits - power, 1)
+    return "\n".join(
+        [
+            *lines,
+            f"  wire {bus(power)}reduced = ~position[{power - 1}:0] + {power}'d1;",
+            f"  wire {bus(count)}halved = {{{padding}'d0, {whole}}} + (|position[{power - 1}:0]);",
+            f"  wire too_small = halved > {binary(highest, count)};",
+            *_fields(core, "reduced"),
+            *table,
+            f"  wire {bus(halvings)}places = halved[{halvings - 1}:0];",
+            f"  wire {bus(wide)}shifted = interpolated >> places;",
+            f"  wire cut = |(interpolated & ~({{{wide}{{1'b1}}}} << places));",
+            *_rounded(core, "shifted", wide, "cut"),
+            f"  assign result = too_small ? {core.result_bits}'d0 : "
+            f"{_fitted('rounded', wide - core.position_bits + 1, core.result_bits)};",
+        ]
+    )
+
+
+def _normalised(core: FixedPointFunction) -> str:
+    bits, root = core.input_bits, core.name == "rsqrt"
+    lines, name, zeros = [], "word", []
+    step = 1 << (index_bits(bits) - 1)
+    while step:
+        empty, shifted = f"empty{step}", f"left{step}"
+        lines += [
+            f"  wire {empty} = ~(|{name}[{bits - 1}:{bits - step}]);",
+            f"  wire {bus(bits)}{shifted} = {empty} ? {name} << {step} : {name};",
+        ]
+        zeros.append(empty)
+        name, step = shifted, step // 2
+    width = power_bits(core)
+    count = index_bits(bits)
+    lines += [
+        f"  wire {bus(count)}zeros = {{{', '.join(zeros)}}};",
+        f"  wire signed {bus(width)}exponent = {binary(bits - 1 - core.input_fraction_bits, width)} - "
+        f"{{{width - count}'d0, zeros}};",
+        "  assign infinite = word == 0;",
+    ]
+    if root:
+        lines += [
+            f"  wire {bus(bits + 1)}mantissa = exponent[0] ? {{{name}, 1'b0}} : {{1'b0, {name}}};",
+            f"  wire {bus(bits + 1)}reduced = mantissa - {binary(1 << (bits - 1), bits + 1)};",
+            f"  wire signed {bus(width)}root = exponent >>> 1;",
+        ]
+        exponent, reduced, reduced_bits = "root", "reduced", bits + 1
+    else:
+        lines.append(f"  wire {bus(bits - 1)}reduced = {name}[{bits - 2}:0];")
+        exponent, reduced, reduced_bits = "exponent", "reduced", bits - 1
+    place, position_bits = _position(core, reduced, reduced_bits)
+    table, wide = _table(core)
+    fitted = _fitted("rounded", wide - core.position_bits + 1, core.result_bits)
+    nothing, last = f"{core.result_bits}'d0", binary(core.beyond, core.result_bits)
+    return "\n".join(
+        [
+            *lines,
+            *place,
+            *_fields(core, "position"),
+            *table,
+            *_rounded(core, "interpolated", wide),
+            _outside(core, position_bits),
+            f"  assign result = infinite ? {nothing} : outside ? {last} : {fitted};",
+            f"  assign power = infinite ? {width}'d0 : -{exponent};",
+        ]
+    )
+
+
+def _magnitude(core: FixedPointFunction) -> str:
+    bits, width, fraction = core.input_bits, core.result_bits, core.unit.fraction_bits
+    lines, position_bits = _position(core, "size", bits)
+    table, wide = _table(core)
+    rounded_bits = wide - core.position_bits + 1
+    value = f"outside ? {binary(core.beyond, width)} : {_fitted('rounded', rounded_bits, width)}"
+    if core.name == "sigmoid":
+        result = f"positive ? {binary(1 << fraction, width)} - value : value"
+    elif core.name == "tanh":
+        result = "minus ? -value : value"
+    else:
+        place = core.result_fraction_bits
+        value_place, word_place = place - fraction, place - core.input_fraction_bits
+        rectified = f"{{{width - bits}'d0, size}}" if width > bits else f"size[{width - 1}:0]"
+        result = f"(positive ? {rectified} << {word_place} : {width}'d0) - (value << {value_place})"
+    return "\n".join(
+        [
+            f"  wire minus = word[{bits - 1}];",
+            "  wire positive = ~minus & (|word);",
+            f"  wire {bus(bits)}size = minus ? ~word + {bits}'d1 : word;",
+            *lines,
+            _outside(core, position_bits),
+            *_fields(core, "position"),
+            *table,
+            *_rounded(core, "interpolated", wide),
+            f"  wire {bus(width)}value = {value};",
+            f"  assign result = {result};",
+        ]
+    )
