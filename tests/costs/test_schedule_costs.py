@@ -14,7 +14,7 @@ import pytest
 
 from ohmformer.costs import estimate, generation, sweep
 from ohmformer.costs.library import LIBRARY
-from ohmformer.costs.running import full_schedule, run_of
+from ohmformer.costs.running import dense_plan, full_schedule, run_of
 from ohmformer.costs.timing import RESOURCES
 from ohmformer.errors import UserError
 from ohmformer.ir import Product, Program
@@ -275,6 +275,19 @@ def test_first_blocks_of_a_square_matrix_by_hand() -> None:
     # operands: 128 · 1024 bytes; results: as many words of 32 bits; through 128 banks of 256 bits
     assert step.work.operands == pytest.approx(128 * 1024 * 8 / (128 * 256 * 1e9), rel=1e-12)
     assert step.work.results == pytest.approx(4 * step.work.operands, rel=1e-12)
+
+
+def test_every_stored_word_has_its_wordlines(flows: ModuleType) -> None:
+    work: Program = flows.transformer(tokens=8, layers=6)
+    chip = override(CHIP, {"dense.bitlines": 4096, "dense.wordlines": 16, "dense_bank_count": 4})
+    run = run_of(work, chip, LIBRARY)
+    plan = dense_plan(run, chip)
+    assert sum(entry.words for entry in plan.ranges) == work.stored_words
+    assert [entry.name for entry in plan.ranges[1:3]] == ["layer.0.q", "layer.0.k"]
+    # 1024 words are 4096 cells, one wordline; 4096 words four, one in each of the banks read at once
+    up = next(entry for entry in plan.ranges if entry.name == "layer.3.up")
+    assert (up.last - up.first, plan.most_in_one_bank(up)) == (4, 1)
+    assert plan.banks >= run.banks
 
 
 # --- speed --------------------------------------------------------------------------------------------

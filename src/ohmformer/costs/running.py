@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ohmformer.compiler.buffers import BufferPlan, plan_buffers
 from ohmformer.compiler.chips import ChipPlan, plan_chips
 from ohmformer.compiler.lower_stored import for_chip
+from ohmformer.compiler.place import DensePlan, place_stored
 from ohmformer.compiler.schedule import Crossing, Schedule, alone, make_schedule
 from ohmformer.compiler.schedule_check import check_schedule
 from ohmformer.compiler.steps import StepGraph, step_graph
@@ -20,7 +21,16 @@ from ohmformer.errors import UserError
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec
 
-__all__ = ["Run", "at_level", "banks_needed", "cells_used", "full_schedule", "link_of", "run_of"]
+__all__ = [
+    "Run",
+    "at_level",
+    "banks_needed",
+    "cells_used",
+    "dense_plan",
+    "full_schedule",
+    "link_of",
+    "run_of",
+]
 
 
 class Run(NamedTuple):
@@ -162,6 +172,19 @@ def run_of(program: Program, chip: ChipSpec, library: Library, level: Level = "t
         graph, rates, kinds, times, steps, extras, counts, schedule, plan, cells, needed, banks, chips,
         crossings,
     )  # fmt: skip
+
+
+def dense_plan(run: Run, chip: ChipSpec) -> DensePlan:
+    """Where the stored words lie in the dense banks: tables and vectors first, then weights by first use.
+
+    Every matrix begins on a wordline of its own, so that a bank more than ``run.banks`` may be needed.
+    """
+    stored = [(entry.name, entry.words) for entry in run.graph.stored]
+    if run.graph.unplaced_words:
+        stored.insert(0, ("tables and vectors", run.graph.unplaced_words))
+    bits, dense = chip.precision.weight_bits, chip.dense
+    lines = sum(-(-dense_symbols(words, bits, dense) // dense.bitlines) for _, words in stored)
+    return place_stored(stored, chip, banks=max(run.banks, -(-lines // dense.wordlines)))
 
 
 def full_schedule(run: Run) -> Schedule:
