@@ -76,7 +76,7 @@ class Products(Running):
         """The same for the rows of one read, whose misreads are written into the codes for the while."""
         codes = block.codes
         with nullcontext() if found is None else codes.patched(found.position, found.delta):
-            y = self._fused.linear(flat, codes, block.scale, shift, draw)
+            y = self._fused.linear(flat, codes, block.scale, shift, draw, found)
             if y is None:
                 y = self._linear_by_steps(flat, block, codes if found is None else codes.floats(), draw)
                 y = y if shift is None else y.add_(shift)

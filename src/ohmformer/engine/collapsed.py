@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ohmformer.crossbars import drive, resident_planes, streamed_digits, wordline_groups
 from ohmformer.engine.conversion_errors import Operands, error_law, error_table, output_weights, worst_errors
-from ohmformer.engine.native import kernels
+from ohmformer.engine.native import kernels, threads
 from ohmformer.engine.randomness import Draw, deviates, random_words
+from ohmformer.engine.reads import Misreads
 from ohmformer.engine.resident import ResidentCodes
 from ohmformer.engine.whole import EXACT_FLOAT32, EXACT_FLOAT64, whole_matmul
 from ohmformer.numerals import HOST, divide, on_host
@@ -22,6 +23,8 @@ from ohmformer.specs import TileSpec
 
 DENSE_NOISE_ERRORS = 1.0  # worst-case conversion errors per output above which noise is drawn as a Gaussian
 ROWS_AT_ONCE = 1 << 10
+NOISY_ROWS = 192  # at a time for each thread: two blocks of rows of the kernels
+LANES = 7  # bytes of a word in use: its sign bit stays 0
 DENSE = 2  # purpose of the random numbers
 
 
@@ -105,19 +108,121 @@ def row_variance(
     return total
 
 
+@lru_cache(maxsize=64)
+@on_host
+def _switch_table(tile: TileSpec, bits: int) -> Tensor:
+    """[256, plane] int64: squared switch states (0 or 1) of each code + 128, for codes of up to 8 bits.
+
+    Codes beyond those that the planes hold count as the nearest one.
+    """
+    low = -(1 << (bits - 1)) + (tile.resident_code == "digits")
+    codes = torch.arange(-128, 128).clamp(low, (1 << (bits - 1)) - 1)
+    return resident_planes(codes, bits, tile)[0].long().square().T.contiguous()
+
+
+@lru_cache(maxsize=64)
+@on_host
+def _switch_lanes(tile: TileSpec, bits: int) -> Tensor:
+    """[word, 256] int64: the states of ``_switch_table``, seven planes in seven bytes of each word."""
+    table = _switch_table(tile, bits)
+    shifts = 8 * torch.arange(LANES)
+    return torch.stack([(part << shifts[: part.shape[1]]).sum(-1) for part in table.split(LANES, 1)])
+
+
+def _added(parts: list[Tensor]) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
 def closed_switches(resident: Tensor, tile: TileSpec, bits: int) -> Tensor:
     """[..., inner, plane] float64: sum over the columns of squared switch states.
 
     resident: [..., inner, column], whole numbers
     """
-    total = None
-    for part in resident.split(256, -1):
-        planes, _ = resident_planes(part.long(), bits, tile)
-        here = planes.double().square().sum(-1)
-        total = here if total is None else total + here
-    if total is None:
+    if not resident.shape[-1]:
         raise ValueError("an operand without columns")
-    return total.movedim(0, -1).contiguous()
+    if bits > 8:
+        parts = [resident_planes(part.long(), bits, tile)[0] for part in resident.split(256, -1)]
+        return _added([part.double().square().sum(-1) for part in parts]).movedim(0, -1).contiguous()
+    words, planes = _switch_lanes(tile, bits).to(resident.device), _switch_table(tile, bits).shape[1]
+    shifts = 8 * torch.arange(LANES, device=resident.device)
+    totals = []
+    for part in resident.split(255, -1):  # a byte counts up to 255 columns
+        index = part.to(torch.int32) + 128
+        counts = [(word[index].sum(-1).unsqueeze(-1) >> shifts) & 255 for word in words]
+        totals.append(torch.cat(counts, -1)[..., :planes].double())
+    return _added(totals)
+
+
+def stored_switches(
+    resident: ResidentCodes, tile: TileSpec, bits: int, changed: Misreads | None = None
+) -> Tensor:
+    """``closed_switches`` of stored codes, counted once and kept with them.
+
+    changed: by how much the codes differ from what they were when they were stored, while they do: what is
+             kept is corrected by these alone; whole numbers, so exact. Codes of up to 8 bits
+    """
+    place = ("closed switches", tile.resident_code, tile.numeral)
+    known: Tensor | None = resident.cache.get(place)
+    if changed is None:
+        if known is None:
+            known = resident.cache[place] = closed_switches(resident.floats(), tile, bits)
+        return known
+    found, table = changed.on(resident.device), _switch_table(tile, bits).to(resident.device)
+    now = resident.at(found.position) + 128
+    change = (table[now] - table[now - found.delta]).double()
+    change = change.new_zeros(resident.shape[1], table.shape[1]).index_add_(
+        0, found.position % resident.shape[1], change
+    )
+    if known is None:
+        known = resident.cache[place] = closed_switches(resident.floats(), tile, bits) - change
+    return known + change
+
+
+def dense_linear(
+    streamed: Tensor,
+    resident: ResidentCodes,
+    tile: TileSpec,
+    bits: tuple[int, int],
+    draw: Draw,
+    scales: tuple[Tensor, Tensor],
+    bias: Tensor | None,
+    changed: Misreads | None,
+) -> Tensor:
+    """[row, column] float32 of a product with Gaussian noise: (whole number + noise)·row scale·scale + bias.
+
+    The numbers of ``collapsed_product``, scaled and shifted, some rows at a time.
+
+    streamed: [row, inner], int8; resident: packed for the kernels
+    bits:     of streamed and resident codes
+    scales:   [row] and [column]
+    changed:  see ``stored_switches``
+    """
+    native = resident.kernels
+    if native is None:
+        raise ValueError("the codes are not packed for kernels")
+    columns, inner = resident.shape
+    closed = streamed.new_zeros(0, 1, dtype=torch.float64)
+    if tile.resistor.mismatch:
+        closed = stored_switches(resident, tile, bits[1], changed)
+    variance = row_variance(streamed, closed, columns, tile, *bits)
+    may_be_large = inner << (bits[0] + bits[1] - 2) >= EXACT_FLOAT32
+    y = torch.empty(len(streamed), columns, device=streamed.device)
+    step = NOISY_ROWS * threads()
+    for start in range(0, len(streamed), step):
+        rows = slice(start, start + step)
+        own = Draw(seed=draw.seed, stream=draw.stream, keys=draw.keys[rows])
+        values, part = native.product(streamed[rows], resident.packed, columns), y[rows]
+        if may_be_large and values.numel() and int(values.abs().max()) >= EXACT_FLOAT32:
+            part.copy_(_dense_noise(values.double(), variance[rows], own))
+        else:
+            _dense_noise(part.copy_(values), variance[rows], own)
+        part.mul_(scales[0][rows, None]).mul_(scales[1])
+        if bias is not None:
+            part.add_(bias)
+    return y
 
 
 def _dense_noise(values: Tensor, variance: Tensor, draw: Draw) -> Tensor:
@@ -207,11 +312,7 @@ def _variance(
     if tile.resistor.mismatch == 0:
         return law(flat, torch.zeros(0, 1, device=flat.device))
     if isinstance(resident, ResidentCodes):
-        place = (tile.resident_code, tile.numeral)
-        known = resident.cache.get(place)
-        if known is None:
-            known = resident.cache[place] = closed_switches(resident.floats(), tile, resident_bits)
-        return law(flat, known)
+        return law(flat, stored_switches(resident, tile, resident_bits))
     if resident.ndim == 2:
         return law(flat, closed_switches(resident, tile, resident_bits))
     closed = closed_switches(resident.flatten(0, -3), tile, resident_bits)

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ohmformer.engine.collapsed import DENSE_NOISE_ERRORS
-from ohmformer.engine.conversion_errors import ErrorLaw, error_law
+from ohmformer.engine.collapsed import DENSE_NOISE_ERRORS, dense_linear
+from ohmformer.engine.conversion_errors import ErrorLaw, error_law, worst_errors
 from ohmformer.engine.native import Kernels, kernels
 from ohmformer.engine.products import FastEngine, ProductEngine
 from ohmformer.engine.randomness import Draw
+from ohmformer.engine.reads import Misreads
 from ohmformer.engine.resident import ResidentCodes
 from ohmformer.functions import canonical_name, function_table
 from ohmformer.specs import ChipSpec
@@ -70,19 +71,25 @@ class FusedOperations:
         scale: Tensor,
         bias: Tensor | None,
         draw: Draw,
+        changed: Misreads | None = None,
     ) -> Tensor | None:
         """[row, column] of x [row, inner] and a stored operand: codes·codes·scale of the row·scale + bias.
 
         scale: [column]; bias: [column] or None
+        changed: what a read has written into the codes (``ResidentCodes.patched``)
         """
         native = self.kernels
         if native is None or resident.kernels is None or x.device.type != "cpu":
             return None
         columns, inner = resident.shape
+        x = x if x.is_contiguous() and x.dtype == torch.float32 else x.float().contiguous()
+        if worst_errors(self.tile, self.bits, self.weight_bits, inner) > DENSE_NOISE_ERRORS:
+            codes, row_scale = native.quantise(x, self.highest)
+            bits, scales = (self.bits, self.weight_bits), (row_scale, scale)
+            return dense_linear(codes, resident, self.tile, bits, draw, scales, bias, changed)
         law = self._law(inner, columns, self.weight_bits)
         if law is None:
             return None
-        x = x if x.is_contiguous() and x.dtype == torch.float32 else x.float().contiguous()
         wrong = None
         if law.below and native.any_hit(draw, law.below):
             wrong = native.wrong_outputs(law, draw, x[None, None], None, resident.packed, None)

@@ -2,6 +2,7 @@
 // The same draws as engine/collapsed.py.
 #pragma once
 #include <cstdint>
+#include <cstring>
 
 #include "ars.hpp"
 #include "gemm.hpp"
@@ -98,32 +99,103 @@ inline int64_t wrong_outputs(const ErrorJob& job, WrongOutput* found, int64_t ro
   return count;
 }
 
-constexpr int64_t MOST_PLANES = 64;
+constexpr int64_t LANES = 8;  // planes at a time
+constexpr int64_t DIGITS_AT_ONCE = 4;
 
-// Variance of an output of each row where every output has many wrong conversions; see engine/collapsed.py.
-inline void row_variance(const int8_t* codes, int64_t rows, int64_t inner, const double* power, int64_t digits,
-                         const double* closed, int64_t planes, const int64_t* bounds, int64_t groups,
-                         const double* weights, const double* variance, double width, double* found, int threads) {
+template <typename T>
+struct Lanes {
+  typedef T type __attribute__((vector_size(LANES * sizeof(T))));
+};
+
+// Branch sums of D digits and LANES planes over inner elements `from` ... `to` - 1: whole numbers that T holds.
+// power: [256, DIGITS_AT_ONCE]; closed: [inner, LANES], aligned; sums: [D, LANES]
+template <typename T, int D>
+inline void branch_sums(const int8_t* codes, int64_t from, int64_t to, const T* power, const T* closed, T* sums) {
+  using Vector = typename Lanes<T>::type;
+  Vector first[D] = {}, second[D] = {};  // two of each: sums wait for one another
+  const Vector* lanes = reinterpret_cast<const Vector*>(closed);
+  int64_t k = from;
+  for (; k + 1 < to; k += 2) {
+    const T* one = power + (codes[k] + 128) * DIGITS_AT_ONCE;
+    const T* other = power + (codes[k + 1] + 128) * DIGITS_AT_ONCE;
+    for (int i = 0; i < D; i++) {
+      first[i] += one[i] * lanes[k];
+      second[i] += other[i] * lanes[k + 1];
+    }
+  }
+  for (int i = 0; i < D; i++) {
+    if (k < to) first[i] += power[(codes[k] + 128) * DIGITS_AT_ONCE + i] * lanes[k];
+    first[i] += second[i];
+    std::memcpy(sums + i * LANES, &first[i], sizeof(Vector));
+  }
+}
+
+template <typename T, int D>
+inline void branch_sums_of(int64_t digits, const int8_t* codes, int64_t from, int64_t to, const T* power,
+                           const T* closed, T* sums) {
+  if constexpr (D > 0) {
+    if (digits == D)
+      branch_sums<T, D>(codes, from, to, power, closed, sums);
+    else
+      branch_sums_of<T, D - 1>(digits, codes, from, to, power, closed, sums);
+  }
+}
+
+template <typename T>
+inline void row_variance_in(const int8_t* codes, int64_t rows, int64_t inner, const double* power, int64_t digits,
+                            const double* closed, int64_t planes, const int64_t* bounds, int64_t groups,
+                            const double* weights, const double* variance, double width, double* found,
+                            int threads) {
+  const int64_t lots = (planes + LANES - 1) / LANES, quads = (digits + DIGITS_AT_ONCE - 1) / DIGITS_AT_ONCE;
+  Scratch<T> states(lots * inner * LANES), powers(quads * 256 * DIGITS_AT_ONCE);
+  for (int64_t lot = 0; lot < lots; lot++)
+    for (int64_t k = 0; k < inner; k++)
+      for (int64_t j = 0; j < LANES; j++) {
+        const int64_t plane = lot * LANES + j;
+        states.data[(lot * inner + k) * LANES + j] =
+            plane < planes ? static_cast<T>(closed[k * planes + plane]) : static_cast<T>(0);
+      }
+  for (int64_t i = 0; i < quads * DIGITS_AT_ONCE; i++)
+    for (int64_t code = 0; code < 256; code++)
+      powers.data[(i / DIGITS_AT_ONCE * 256 + code) * DIGITS_AT_ONCE + i % DIGITS_AT_ONCE] =
+          i < digits ? static_cast<T>(power[i * 256 + code]) : static_cast<T>(0);
   parallel((rows + 15) / 16, threads, [&](long part) {
+    Scratch<T> sums(quads * DIGITS_AT_ONCE * lots * LANES);  // [lot, digit, LANES]
+    const int64_t step = quads * DIGITS_AT_ONCE * LANES;
     for (int64_t m = part * 16; m < smaller((part + 1) * 16, rows); m++) {
       double total = 0;
-      for (int64_t g = 0; g < groups; g++)
+      for (int64_t g = 0; g < groups; g++) {
+        for (int64_t lot = 0; lot < lots; lot++)
+          for (int64_t quad = 0; quad < quads; quad++)
+            branch_sums_of<T, DIGITS_AT_ONCE>(
+                smaller(DIGITS_AT_ONCE, digits - quad * DIGITS_AT_ONCE), codes + m * inner, bounds[2 * g],
+                bounds[2 * g + 1], powers.data + quad * 256 * DIGITS_AT_ONCE, states.data + lot * inner * LANES,
+                sums.data + lot * step + quad * DIGITS_AT_ONCE * LANES);
         for (int64_t i = 0; i < digits; i++)
-          for (int64_t first = 0; first < planes; first += MOST_PLANES) {
-            const int64_t here = smaller(MOST_PLANES, planes - first);
-            double branches[MOST_PLANES] = {};  // whole numbers: exact
-            for (int64_t k = bounds[2 * g]; k < bounds[2 * g + 1]; k++) {
-              const double p = power[i * 256 + codes[m * inner + k] + 128];
-              const double* own = closed + k * planes + first;
-              for (int64_t j = 0; j < here; j++) branches[j] += p * own[j];
-            }
-            for (int64_t j = 0; j < here; j++)
-              total += variance[static_cast<int64_t>(__builtin_rint(branches[j] / width))] *
-                       weights[i * planes + first + j];
+          for (int64_t j = 0; j < planes; j++) {
+            const double branches = static_cast<double>(sums.data[j / LANES * step + i * LANES + j % LANES]);
+            total += variance[static_cast<int64_t>(__builtin_rint(branches / width))] * weights[i * planes + j];
           }
+      }
       found[m] = total;
     }
   });
+}
+
+// Variance of an output of each row where every output has many wrong conversions; see engine/collapsed.py.
+// Branch sums are whole numbers: in float32 as long as the largest possible one is exact there.
+inline void row_variance(const int8_t* codes, int64_t rows, int64_t inner, const double* power, int64_t digits,
+                         const double* closed, int64_t planes, const int64_t* bounds, int64_t groups,
+                         const double* weights, const double* variance, double width, double* found, int threads) {
+  double highest = 0, largest = 0;
+  for (int64_t i = 0; i < digits * 256; i++) highest = power[i] > highest ? power[i] : highest;
+  for (int64_t g = 0; g < groups; g++) {
+    double total = 0;  // of the planes together: an upper bound
+    for (int64_t k = bounds[2 * g] * planes; k < bounds[2 * g + 1] * planes; k++) total += closed[k];
+    largest = total > largest ? total : largest;
+  }
+  const auto run = highest * largest < 0x1p24 ? row_variance_in<float> : row_variance_in<double>;
+  run(codes, rows, inner, power, digits, closed, planes, bounds, groups, weights, variance, width, found, threads);
 }
 
 }  // namespace OHM_ISA
