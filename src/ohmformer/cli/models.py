@@ -24,9 +24,10 @@ class KnownModel:
 
 
 def models(json: Json = None, seed: Seed = 0, threads: Threads = None, debug: Debug = False) -> None:
-    """List the embedded models with their licences."""
+    """List the embedded models with their licences, and the configurations that need no weights."""
     output = open_output(json, threads=threads)
     from ohmformer.workloads import embedded_models
+    from ohmformer.workloads.shapes import SHAPES
 
     result = [
         KnownModel(
@@ -49,4 +50,5 @@ def models(json: Json = None, seed: Seed = 0, threads: Threads = None, debug: De
             model.name, model.architecture, model.parameters, ", ".join(model.tasks), model.licence, package
         )
     output.console.print(table)
+    output.say(f"Without weights, for compile and estimate: {', '.join(SHAPES)}.")
     output.write_json("models", result)

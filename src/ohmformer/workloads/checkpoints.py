@@ -19,6 +19,7 @@ from transformers import CONFIG_MAPPING
 from ohmformer.errors import UserError
 from ohmformer.workloads.packages import EmbeddedModel, embedded_models
 from ohmformer.workloads.quiet import quiet_transformers
+from ohmformer.workloads.shapes import SHAPES
 
 __all__ = ["Checkpoint", "find_checkpoint", "read_config_file", "weight_format"]
 
@@ -110,6 +111,11 @@ def weight_format(folder: Path) -> WeightFormat:
     )
 
 
+def _shapes(config_only: bool) -> str:
+    """Where a configuration is enough, the published ones are choices too."""
+    return f" nor a published configuration ({', '.join(SHAPES)})" if config_only else ""
+
+
 def _names() -> str:
     return ", ".join(sorted(embedded_models()))
 
@@ -143,7 +149,7 @@ def _fetch(hub_id: str, config_only: bool) -> Path:
         ) from error
     except (OSError, HfHubHTTPError) as error:
         raise UserError(
-            f"{hub_id} is neither an embedded model ({_names()}) nor a local folder, "
+            f"{hub_id} is neither an embedded model ({_names()}) nor a local folder{_shapes(config_only)}, "
             "and fetching it from the Hugging Face hub needs the network, which did not answer."
         ) from error
     return folder
