@@ -141,6 +141,16 @@ def test_an_end_of_the_unit_values_is_an_assumption_and_no_agreement(
     assert line.low == low
 
 
+def test_several_sequences_are_never_slower_than_one_by_one(
+    programs: Callable[[int, int], Program],
+) -> None:
+    asked = question(programs)
+    many, one = asked.totals(programs(128, 32), CHIP), asked.totals(programs(128, 1), CHIP)
+    together = estimate(programs(128, 32), CHIP).latency_s
+    assert many.latency_s == min(together, 32 * one.latency_s)
+    assert many.sequences == 32
+
+
 def test_a_price_that_is_offered_makes_the_claim(programs: Callable[[int, int], Program]) -> None:
     """Energy: the tile converters' share is known, so the factor follows by hand."""
     program = programs(128, 1)

@@ -108,8 +108,22 @@ class Question:
         return figure >= self.claim.value if self.upward else figure <= self.claim.value
 
     def totals(self, program: Program, chip: ChipSpec) -> Totals:
-        """What the chip takes, at typical unit values."""
-        return self._once(("chip",), program, chip, lambda: totals_of(estimate(program, chip), program.batch))
+        """What the chip takes, at typical unit values; several sequences one by one where that is faster."""
+
+        def own(run: Program) -> Totals:
+            return self._once(("chip",), run, chip, lambda: totals_of(estimate(run, chip), run.batch))
+
+        together, count = own(program), program.batch
+        if count == 1:
+            return together
+        one = own(self.programs(program.tokens, 1))
+        in_turn = Totals(
+            area_m2=one.area_m2,
+            latency_s=count * one.latency_s,
+            energy_J=count * one.energy_J,
+            sequences=count,
+        )
+        return min(together, in_turn, key=lambda totals: totals.latency_s)
 
     def other_totals(self, program: Program, chip: ChipSpec) -> Totals:
         """What the hardware takes that the claim compares with."""

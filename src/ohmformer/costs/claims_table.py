@@ -132,8 +132,11 @@ def _cost_note(question: Question) -> str:
     claim = question.claim
     if claim.kind == "area_delay_ratio":
         batch = 128
-        many = figure(claim, question.programs(question.tokens, batch), question.chip)
-        return f"With {batch} sequences at once, for which the A100's latency is published too: {many:.3g}×."
+        many = question.figure(question.programs(question.tokens, batch), question.chip)
+        return (
+            f"With {batch} sequences at once, for which the A100's latency is published too (the chip takes "
+            f"them one by one where that is faster): {many:.3g}×."
+        )
     if claim.kind == "area_delay" and claim.subject != "chip":
         found = _implied(claim)
         return (
