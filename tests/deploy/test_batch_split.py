@@ -31,6 +31,9 @@ CHIPS: dict[str, ChipSpec] = {
     "frequent errors": override(
         NOISY, SURE | {"tile.environment_noise": 0.2, "tile.resistor.mismatch": 0.02}
     ),
+    "misreads, frequent errors": override(
+        NOISY, {"tile.environment_noise": 0.2, "tile.resistor.mismatch": 0.02}
+    ),
     "lossy": chips.wang2024_2bit_lossy(),
 }
 CASES = [(name, chip) for name in ("bert", "gpt2", "llama") for chip in CHIPS]

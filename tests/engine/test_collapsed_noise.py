@@ -27,10 +27,14 @@ from ohmformer.engine.collapsed import (
     closed_switches,
     collapsed_product,
     row_variance,
+    stored_switches,
 )
 from ohmformer.engine.conversion_errors import Operands, error_law, output_weights, worst_errors
+from ohmformer.engine.fused import FusedOperations
 from ohmformer.engine.randomness import Draw
+from ohmformer.engine.reads import Misreads
 from ohmformer.engine.resident import ResidentCodes
+from ohmformer.numerals import quantise_per_row
 from ohmformer.specs import TileSpec, preset
 
 from .conftest import INSTRUCTION_SETS, at
@@ -140,6 +144,125 @@ def test_kernels_find_the_same_variance(make_tile, codes, name, kernel, monkeypa
             monkeypatch.setenv(native.VARIABLE, path)
             found.append(variance_of(streamed, resident, tile))
         assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("kernel", INSTRUCTION_SETS)
+def test_kernels_add_branches_beyond_float32(make_tile, codes, kernel, monkeypatch):
+    """2^24 branches and more: in double precision, and with more digits and planes than one vector holds."""
+    for radix, code, closed in ((7, "bits", 3_000_001.0), (3, "digits", 1.0), (3, "digits", 3_000_001.0)):
+        tile, found = make_tile(radix, mismatch=0.05, resident_code=code), []
+        planes = closed_switches(codes(45, 1, seed=1), tile, 8)
+        assert planes.shape[1] == 8 if code == "bits" else planes.shape[1] > 4
+        for path in (kernel, "torch"):
+            monkeypatch.setenv(native.VARIABLE, path)
+            found.append(row_variance(codes(19, 45), planes * closed, int(closed), tile, 8, 8))
+        assert torch.equal(*found)
+        assert torch.equal(found[0], row_variance(codes(19, 45), planes, 1, tile, 8, 8)) or closed > 1
+
+
+@pytest.mark.parametrize("code", ["bits", "digits"])
+@pytest.mark.parametrize("bits", [4, 8, 12])
+def test_closed_switches_are_counted(make_tile, codes, code, bits):
+    """More columns than a byte counts, every one of them closed in some plane; matrices one by one."""
+    for radix, polarity in ((7, "shared"), (3, "shared"), (9, "per_resistor")):
+        tile = make_tile(radix, polarity, resident_code=code)
+        resident = codes(2, 3, 600, bits=bits)
+        resident[0, 0] = -1.0  # all bits
+        planes, _ = resident_planes(resident.long(), bits, tile)
+        wanted = planes.double().square().sum(-1).movedim(0, -1)
+        assert torch.equal(closed_switches(resident, tile, bits), wanted)
+    assert wanted.max() > 255
+    with pytest.raises(ValueError, match="without columns"):
+        closed_switches(resident[..., :0], tile, bits)
+
+
+def misread(codes: Tensor, count: int, seed: int) -> tuple[Misreads, Tensor]:
+    """Some codes [column, inner] read as others, and what is read."""
+    generator = torch.Generator().manual_seed(seed)
+    position = torch.randperm(codes.numel(), generator=generator)[:count].sort().values
+    read = torch.randint(-127, 128, (count,), generator=generator)
+    delta = (read - codes.reshape(-1)[position]).int()
+    changed = codes.clone().view(-1).index_put_((position,), read.to(codes.dtype)).view(codes.shape)
+    return Misreads(sample=torch.zeros_like(position), position=position, delta=delta), changed
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("code", ["bits", "digits"])
+@pytest.mark.parametrize("first", [True, False], ids=["misread first", "read right first"])
+def test_counts_kept_are_corrected_by_what_is_misread(make_tile, codes, code, first, path, monkeypatch):
+    monkeypatch.setenv(native.VARIABLE, path)
+    tile, weights = make_tile(resident_code=code), codes(300, 45)
+    stored = ResidentCodes(weights, 8)
+    right = closed_switches(weights.t(), tile, 8)
+    for seed in range(3):
+        if seed or not first:
+            assert torch.equal(stored_switches(stored, tile, 8), right)
+        found, read = misread(weights, 500, seed)
+        with stored.patched(found.position, found.delta):
+            corrected = stored_switches(stored, tile, 8, found)
+        assert torch.equal(corrected, closed_switches(read.t(), tile, 8))
+        assert not torch.equal(corrected, right)
+    assert torch.equal(stored_switches(stored, tile, 8), right)
+
+
+@pytest.mark.parametrize("kernel", INSTRUCTION_SETS)
+@pytest.mark.parametrize("name", ["both", "additive", "digits"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_linear_with_noise_is_its_steps(make_tile, codes, name, bias, kernel, monkeypatch):
+    """One call on packed codes against the product of the codes as read, in torch, scaled and shifted.
+
+    Rows more than are taken at once; sums of some of them beyond what float32 holds.
+    """
+    tile = make_tile(**DENSE[name])
+    chip = replace(preset("wang2024"), tile=tile)
+    generator = torch.Generator().manual_seed(3)
+    for rows, inner, columns in ((200, 45, 33), (3, 1400, 5)):
+        weights = codes(columns, inner, seed=1)
+        x = torch.randn(rows, inner, generator=generator)
+        if inner > 1000:  # whole numbers beyond 2^24
+            weights[0], x[0] = 127.0, 1.0
+        scale, shift = torch.rand(columns, generator=generator), torch.rand(columns, generator=generator)
+        found, read = misread(weights, columns * 20, 7)
+        if inner > 1000:
+            keep = found.position >= inner  # column 0 as it is
+            read[0] = weights[0]
+            found = Misreads(
+                sample=found.sample[keep], position=found.position[keep], delta=found.delta[keep]
+            )
+        draw = at(rows)
+        monkeypatch.setenv(native.VARIABLE, kernel)
+        stored, fused = ResidentCodes(weights, 8), FusedOperations(chip, FastEngine(tile))
+        made = []
+        for changed in (found, None):
+            patch = changed or Misreads(
+                sample=found.sample[:0], position=found.position[:0], delta=found.delta[:0]
+            )
+            with stored.patched(patch.position, patch.delta):
+                y = fused.linear(x, stored, scale, shift if bias else None, draw, changed)
+                parts = [
+                    fused.linear(
+                        x[part],
+                        stored,
+                        scale,
+                        shift if bias else None,
+                        Draw(seed=draw.seed, stream=draw.stream, keys=draw.keys[part]),
+                        changed,
+                    )
+                    for part in (slice(0, 1), slice(1, rows))
+                ]
+            assert y is not None
+            assert torch.equal(torch.cat(parts), y)
+            made.append(y)
+        monkeypatch.setenv(native.VARIABLE, "torch")
+        quantised = quantise_per_row(x, 8, dtype=torch.float32)
+        for y, resident in zip(made, (read, weights), strict=True):
+            exact = FastEngine(tile).product(
+                quantised.codes, resident.t(), streamed_bits=8, resident_bits=8, draw=draw
+            )
+            assert inner < 1000 or float(exact.abs().max()) > 2**24
+            wanted = exact.float() * quantised.scale * scale
+            assert torch.equal(y, wanted + shift if bias else wanted)
+        assert not torch.equal(*made)
 
 
 # --- what is drawn ---------------------------------------------------------------------------------
