@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks import kept
+from benchmarks.kept import merged
 from ohmformer.errors import UserError, write_atomically
+
+__all__ = ["SCHEMA", "Row", "Table", "as_text", "merged", "read_rows"]
 
 SCHEMA = 1
 
@@ -88,31 +92,8 @@ class Table:
 
 
 def read_rows(path: Path) -> tuple[Row, ...]:
-    """The rows of a table written before; none if there is no such file.
-
-    Error: UserError where the file is not such a table.
-    """
-    if not path.exists():
-        return ()
-    names = set(Row.__dataclass_fields__)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] != SCHEMA:
-            raise ValueError(f"schema {document['schema']}")
-        return tuple(
-            Row(**{name: value for name, value in row.items() if name in names}) for row in document["rows"]
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is no table of this benchmark ({type(error).__name__}: {error}): move it away."
-        ) from error
-
-
-def merged(before: Iterable[Row], now: Iterable[Row]) -> tuple[Row, ...]:
-    """Rows measured now in the place of earlier rows of the same work, new ones behind."""
-    fresh = {row.work: row for row in now}
-    kept = [fresh.pop(row.work, row) for row in before]
-    return (*kept, *fresh.values())
+    """The rows of a table written before (see ``benchmarks.kept``)."""
+    return kept.read_rows(path, Row, SCHEMA)
 
 
 def _number(value: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ohmformer.cli.options import Debug, Json, Seed, Settings, Threads
+from ohmformer.cli.options import Chip, Debug, Json, Seed, Settings, Threads
 from ohmformer.cli.outputs import Output, open_output
 from ohmformer.cli.setups import one_chip
 
@@ -22,10 +22,6 @@ CLAIM_PARTS = (
     "claims-accuracy",
 )
 LIMIT_PARTS = ("capacities", "updates", "widths")
-Chip = Annotated[
-    str | None,
-    typer.Option("--chip", metavar="NAME|FILE.yaml", help="A named chip or a chip file. Default: wang2024."),
-]
 Tokens = Annotated[int, typer.Option("--tokens", min=1, max=512, help="Tokens of each sequence.")]
 Page = Annotated[
     str | None,

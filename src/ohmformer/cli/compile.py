@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ohmformer.cli.options import Batch, Context, Debug, Json, ModelName, Phase, Settings, Tokens
+from ohmformer.cli.options import Batch, Chip, Context, Debug, Json, ModelName, Phase, Settings, Tokens
 from ohmformer.cli.outputs import open_output
 from ohmformer.cli.runs import run_of
 from ohmformer.cli.setups import one_chip
@@ -24,12 +24,7 @@ def compile_(
     everything: Annotated[
         bool, typer.Option("--all", help="Print every layer and every move of numbers.")
     ] = False,
-    chip: Annotated[
-        str | None,
-        typer.Option(
-            "--chip", metavar="NAME|FILE.yaml", help="A named chip or a chip file. Default: wang2024."
-        ),
-    ] = None,
+    chip: Chip = None,
     settings: Settings = None,
     json: Json = None,
     debug: Debug = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ohmformer.cli.options import Allow, Debug, Json, Mode, ModelName, Seed, Settings, Threads
+from ohmformer.cli.options import Allow, Chip, Debug, Json, Mode, ModelName, Seed, Settings, Threads
 from ohmformer.cli.outputs import check_new_folder, open_output
 from ohmformer.cli.setups import mode_for, one_chip
 from ohmformer.cli.tasks import default_task
@@ -49,12 +49,7 @@ def deploy(
             "--as", help="encoder, classifier, causal or masked; by default what its configuration names."
         ),
     ] = None,
-    chip: Annotated[
-        str | None,
-        typer.Option(
-            "--chip", metavar="NAME|FILE.yaml", help="A named chip or a chip file. Default: wang2024."
-        ),
-    ] = None,
+    chip: Chip = None,
     settings: Settings = None,
     mode: Mode = None,
     allow: Allow = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ohmformer.cli.options import Debug, Seed, Settings, Threads
+from ohmformer.cli.options import Chip, Debug, Seed, Settings, Threads
 from ohmformer.cli.outputs import STDOUT, open_output
 from ohmformer.cli.setups import one_chip
 from ohmformer.errors import UserError, write_atomically
@@ -22,10 +22,6 @@ app = typer.Typer(
 spice = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Netlists for circuit simulators.")
 app.add_typer(spice, name="spice")
 
-Chip = Annotated[
-    str | None,
-    typer.Option("--chip", metavar="NAME|FILE.yaml", help="A named chip or a chip file. Default: wang2024."),
-]
 Target = Annotated[
     str, typer.Option("--out", metavar="FILE", help="The netlist's file; - for standard output.")
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ohmformer.cli.options import Debug, Json, Seed, Settings, Threads
+from ohmformer.cli.options import Chip, Debug, Json, Seed, Settings, Threads
 from ohmformer.cli.outputs import open_output
 from ohmformer.cli.setups import one_chip
 from ohmformer.errors import write_atomically
@@ -24,12 +24,7 @@ def encodings(
         str, typer.Argument(metavar="MODEL", help="A configuration to cost, as for `estimate`.")
     ] = "bert-large",
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens of the sequence.")] = 128,
-    chip: Annotated[
-        str | None,
-        typer.Option(
-            "--chip", metavar="NAME|FILE.yaml", help="A named chip or a chip file. Default: wang2024."
-        ),
-    ] = None,
+    chip: Chip = None,
     settings: Settings = None,
     level: Annotated[
         str, typer.Option("--level", metavar="LEVEL", help="Unit values: low, typical or high.")

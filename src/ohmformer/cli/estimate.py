@@ -8,6 +8,7 @@ import typer
 
 from ohmformer.cli.options import (
     Batch,
+    Chip,
     Context,
     Debug,
     Json,
@@ -41,12 +42,7 @@ def estimate(
             "--timeline", metavar="FILE.json", help="Write the schedule for Chrome's or Perfetto's viewer."
         ),
     ] = None,
-    chip: Annotated[
-        str | None,
-        typer.Option(
-            "--chip", metavar="NAME|FILE.yaml", help="A named chip or a chip file. Default: wang2024."
-        ),
-    ] = None,
+    chip: Chip = None,
     settings: Settings = None,
     report: Report = None,
     json: Json = None,

@@ -9,6 +9,7 @@ import typer
 __all__ = [
     "Allow",
     "Batch",
+    "Chip",
     "Chips",
     "Context",
     "Debug",
@@ -47,6 +48,10 @@ Chips = Annotated[
         metavar="NAME|FILE.yaml",
         help="A named chip (see `chips list`) or a chip file; repeatable. Default: wang2024.",
     ),
+]
+Chip = Annotated[
+    str | None,
+    typer.Option("--chip", metavar="NAME|FILE.yaml", help="A named chip or a chip file. Default: wang2024."),
 ]
 Settings = Annotated[
     list[str] | None,
