@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ohmformer.crossbars import compute, digit_weights, plane_weights, resident_planes, streamed_digits
-from ohmformer.devices import branch_conductance, convert, nodal_conductance
+from ohmformer.devices import branch_conductance, convert, effective_conductance, nodal_conductance
 from ohmformer.devices.periphery import PERIPHERY
 from ohmformer.devices.settling import feedback
 from ohmformer.emit.checks import EmitError
@@ -110,6 +110,20 @@ def test_vacask_finds_the_currents_of_a_tile_of_full_size(radix: int, polarity: 
     digits, planes, mismatch = operands(tile, seed=radix)
     found = run_vacask(tile_circuit(tile, digits, planes, mismatch=mismatch))
     assert worst(found, exact_A(tile, digits, planes, mismatch)) < RELATIVE
+
+
+@pytest.mark.parametrize(("wire", "unit"), [(0.5, 1e6), (5.0, 1e5)])
+def test_the_batched_solver_is_what_a_simulator_finds_at_full_size(wire: float, unit: float) -> None:
+    """1e-6 is promised of the exact form, 1e-3 of the fast one, of the largest bitline current."""
+    tile = tile_of(128, wire=wire)
+    tile = replace(tile, resistor=replace(tile.resistor, unit_resistance_ohm=unit))
+    digits, planes, _ = operands(tile, seed=6)
+    found = run_vacask(tile_circuit(tile, digits, planes))
+    volts = PERIPHERY.read_voltage_V * wordline_states(tile, digits).double()
+    cells = cell_conductance(tile, planes)
+    assert worst(volts @ effective_conductance(cells, wire), found) < RELATIVE
+    fast = volts @ effective_conductance(cells, wire, tolerance=1e-3)
+    assert 1e-8 < worst(fast, found) < 1e-3
 
 
 @pytest.mark.parametrize("code", ["bits", "digits"])

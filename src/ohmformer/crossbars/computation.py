@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ohmformer.crossbars.checks import CrossbarError
 from ohmformer.crossbars.operands import (
+    Group,
     digit_weights,
     drive,
     output_blocks,
@@ -19,7 +20,7 @@ from ohmformer.crossbars.operands import (
     streamed_digits,
     wordline_groups,
 )
-from ohmformer.devices import branch_conductance, convert, nodal_conductance, normal, wire_attenuation
+from ohmformer.devices import branch_conductance, convert, effective_conductance, normal, wire_attenuation
 from ohmformer.devices import draw_mismatch as draw_branch_mismatch
 from ohmformer.specs import TileSpec
 
@@ -78,8 +79,8 @@ def compute(
                resistors. The tile at block (k, n) of the operands is number (k * n_blocks + n) modulo their
                count.
     wires:     ``closed_form`` as above, or ``nodal``: (1 - loss) * e_kj * (1 + mismatch) is replaced by
-               the exact effective conductances of each loaded tile (``devices.nodal_conductance``; a second
-               for each tile of 128 x 128). Only matters with wire resistance.
+               the exact effective conductances of each loaded tile (``devices.effective_conductance``; some
+               tens of tiles of 128 x 128 a second). Only matters with wire resistance.
     Error:     none without noise, wires and nonlinearity where converters lose nothing: the integer product.
     """
     _check(streamed, resident)
@@ -100,20 +101,23 @@ def compute(
     blocks = output_blocks(columns, tile, resident_bits)
     values = torch.zeros(rows, columns, dtype=torch.int64, device=device)
     conversions = cycles = 0
-    solved: dict[tuple[int, int], Tensor] = {}
-    for group in wordline_groups(streamed.shape[1], tile):
+    groups = wordline_groups(streamed.shape[1], tile)
+    exact = tile.resistor.wire_resistance_ohm > 0 and wires == "nodal"
+
+    def physical_tile(block: int, n_block: int) -> Tensor | None:
+        return tiles[(block * len(blocks) + n_block) % len(tiles)] if tiles else None
+
+    solved = _nodal(planes, tile, groups, blocks, physical_tile) if exact else {}
+    for group in groups:
         voltages = driven[:, :, group.start : group.stop].flatten(2)  # [row, digit, wordline]
         for n_block, (first, last) in enumerate(blocks):
-            physical = tiles[(group.block * len(blocks) + n_block) % len(tiles)] if tiles else None
-            if tile.resistor.wire_resistance_ohm > 0 and wires == "nodal":
+            if exact:
                 place = (group.block, n_block)
-                if place not in solved:
-                    whole = slice(group.block * tile.elements, (group.block + 1) * tile.elements)
-                    solved[place] = _nodal(planes[:, whole, first:last], tile, physical)
                 wordlines = group.place * tile.numeral.resistors_per_digit
                 sums = voltages @ solved[place][wordlines : wordlines + voltages.shape[-1]]
             else:
                 switched = planes[:, group.start : group.stop, first:last]
+                physical = physical_tile(group.block, n_block)
                 sums = _bitline_sums(voltages, switched, tile, group.place, physical)
             if tile.environment_noise > 0:
                 deviate = normal(sums.shape, generator, "environment_noise", sums.dtype).to(device)
@@ -175,11 +179,48 @@ def _relative_conductance(switched: Tensor, tile: TileSpec, place: int, deviatio
     return states * (1 + own)
 
 
-def _nodal(switched: Tensor, tile: TileSpec, deviations: Tensor | None) -> Tensor:
+def _nodal(
+    planes: Tensor,
+    tile: TileSpec,
+    groups: Sequence[Group],
+    blocks: Sequence[tuple[int, int]],
+    physical_tile: Callable[[int, int], Tensor | None],
+) -> dict[tuple[int, int], Tensor]:
     """Effective conductance over the nominal one of each wordline to each bitline, or pair of bitlines.
 
+    planes:  [plane, inner, column]
+    returns: [wordline, column * plane], float64, of each tile by block of the inner axis and of the outputs
+    """
+    places = [(block, n) for block in sorted({group.block for group in groups}) for n in range(len(blocks))]
+    loaded = [
+        planes[:, block * tile.elements : (block + 1) * tile.elements, slice(*blocks[n])]
+        for block, n in places
+    ]
+    cells_S = torch.stack(
+        [
+            _cells_S(switched, tile, physical_tile(*place))
+            for place, switched in zip(places, loaded, strict=True)
+        ]
+    )
+    effective = effective_conductance(cells_S, tile.resistor.wire_resistance_ohm)
+    weights = torch.tensor(resistor_weights(tile), dtype=torch.float64)
+    nominal = weights.repeat(tile.elements)[:, None] * branch_conductance(1, tile.resistor)
+    found = {}
+    for place, switched, tile_S in zip(places, loaded, effective, strict=True):
+        wordlines = switched.shape[1] * len(weights)
+        relative = tile_S[:wordlines] / nominal[:wordlines]
+        width = switched.shape[0] * switched.shape[2]
+        if tile.resident_code == "bits":
+            found[place] = relative[:, :width]
+        else:
+            found[place] = relative[:, 0 : 2 * width : 2] - relative[:, 1 : 2 * width : 2]
+    return found
+
+
+def _cells_S(switched: Tensor, tile: TileSpec, deviations: Tensor | None) -> Tensor:
+    """Conductances of the cells of a loaded tile, [wordline, bitline], float64; 0 where it is open.
+
     switched: [plane, element, column], all elements that the tile holds
-    returns:  [wordline, column * plane], float64
     """
     conductance = _relative_conductance(switched, tile, 0, deviations).flatten(1)
     units = torch.tensor(resistor_weights(tile), dtype=torch.float64).repeat(switched.shape[1])[:, None]
@@ -188,16 +229,12 @@ def _nodal(switched: Tensor, tile: TileSpec, deviations: Tensor | None) -> Tenso
     used = cells_S[: conductance.shape[0]]
     if tile.resident_code == "bits":
         used[:, : conductance.shape[1]] = units * conductance * unit_S
-    else:
-        plus = _states(switched, tile).flatten(1) > 0
-        width = 2 * conductance.shape[1]
-        used[:, 0:width:2] = units * conductance.where(plus, 0.0) * unit_S
-        used[:, 1:width:2] = -units * conductance.where(~plus, 0.0) * unit_S
-    effective = nodal_conductance(cells_S, tile.resistor.wire_resistance_ohm)[: conductance.shape[0]]
-    relative = effective / (unit_S * units)
-    if tile.resident_code == "bits":
-        return relative[:, : conductance.shape[1]]
-    return relative[:, 0:width:2] - relative[:, 1:width:2]
+        return cells_S
+    plus = _states(switched, tile).flatten(1) > 0
+    width = 2 * conductance.shape[1]
+    used[:, 0:width:2] = units * conductance.where(plus, 0.0) * unit_S
+    used[:, 1:width:2] = -units * conductance.where(~plus, 0.0) * unit_S
+    return cells_S
 
 
 def _check(streamed: Tensor, resident: Tensor) -> None:

@@ -25,8 +25,10 @@ from ohmformer.devices.dense_cell import (
 )
 from ohmformer.devices.gaussian import normal, uniform, upper_tail
 from ohmformer.devices.resistor import branch_conductance, draw_mismatch, unit_current_A
+from ohmformer.devices.settling import settling_time_s
 from ohmformer.devices.thermal import johnson_current_A
 from ohmformer.devices.wire import nodal_conductance, static_deviation, wire_attenuation
+from ohmformer.devices.wire_solver import effective_conductance
 
 __all__ = [
     "QUADRATURE_ERROR",
@@ -40,6 +42,7 @@ __all__ = [
     "draw_stuck",
     "drift",
     "drift_factor",
+    "effective_conductance",
     "johnson_current_A",
     "level_conductances",
     "nodal_conductance",
@@ -53,6 +56,7 @@ __all__ = [
     "rounding_error_probability",
     "rounding_error_variance",
     "sense",
+    "settling_time_s",
     "static_deviation",
     "telegraph_amplitude",
     "thresholds",
