@@ -19,6 +19,8 @@ CASES = [
     (27, "per_resistor", 12),
     (257, "shared", 9),
     (7, "shared", 16),
+    (15, "per_resistor", 5),
+    (11, "shared", 3),
 ]
 
 

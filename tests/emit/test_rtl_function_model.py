@@ -19,7 +19,7 @@ SAME = ("exp", "reciprocal", "gelu", "gelu_tanh")
 
 @cache
 def sweep(name):
-    """Every word of 16 bits: the function, words, and results in units of the last place of their own power."""
+    """Every word of 16 bits: the function, words, results and the units of their last places, arguments."""
     core = FixedPointFunction(name=name, unit=UNIT)
     words = range(-(2**15), 2**15) if core.kind == "magnitude" else range(2**16)
     results = [core.evaluate(word) for word in words]
@@ -87,7 +87,7 @@ def test_rounding_half_to_even():
     [
         ({"name": "relu"}, "name is 'relu'"),
         ({"name": "gelu_new"}, "name is 'gelu_new'"),
-        ({"input_bits": 3, "input_fraction_bits": 0}, "input_bits is 3: allowed is 4 to 24"),
+        ({"input_bits": 3, "input_fraction_bits": 0}, "input_bits is 3: allowed is 4 to 48"),
         ({"input_fraction_bits": 17}, "input_fraction_bits is 17: allowed is 0 to 16"),
         ({"position_bits": 1}, "position_bits is 1: allowed is 2 to 48"),
     ],

@@ -49,7 +49,7 @@ def encoder(numeral: NumeralSpec, bits: int) -> RtlModule:
         places.append((f"rest{digit}", (numeral.radix - 1).bit_length()))
         largest //= numeral.radix
     places.append((f"u{whole.width - 1}", max(1, largest.bit_length())))
-    place_bits = max(size for _, size in places)
+    place_bits = max((numeral.radix - 1).bit_length(), *(size for _, size in places))
     lines.append(_table(numeral, place_bits))
     for digit, (name, size) in enumerate(places):
         place = name if size == place_bits else f"{{{place_bits - size}'d0, {name}}}"

@@ -17,7 +17,7 @@ __all__ = ["EXACT_POSITION_BITS", "FixedPointFunction", "Kind", "Result"]
 
 Kind = Literal["exponential", "normalised", "magnitude"]
 EXACT_POSITION_BITS = 20
-MAX_INPUT_BITS = 24
+MAX_INPUT_BITS = 48
 _NORMALISED = ("reciprocal", "rsqrt")
 _LESS_THAN_RELU = ("gelu", "gelu_tanh", "silu", "quick_gelu")
 
@@ -97,7 +97,7 @@ class FixedPointFunction:
     @property
     def beyond(self) -> int:
         """The asymptote, in units of 2^-fraction_bits."""
-        return round(self.table.beyond * 2**self.unit.fraction_bits)
+        return round(self.table.beyond * (1 << self.unit.fraction_bits))
 
     @property
     def index_bits(self) -> int:

@@ -24,16 +24,17 @@ def version() -> str:
     return f"Icarus Verilog {words[words.index('version') + 1]}"
 
 
-def sweep(module: RtlModule, inputs: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
+def sweep(module: RtlModule, inputs: Mapping[str, Sequence[int]], *, ignore: int = 0) -> dict[str, list[int]]:
     """Outputs of a module for a list of input vectors.
 
     A module without a clock sees each vector for a time step. With one, a vector is applied, outputs are
     sampled, and the clock rises: a sequence, whose first vectors must reset what needs it.
 
     inputs:  values of each input port, all lists of one length
+    ignore:  so many first results are left out: those before a sequence has defined its registers
     returns: values of each output port; a signed port gives signed numbers
-    Error:   EmitError for an operand out of range; SimulatorError where the tool is missing or fails, or where a
-             bit is neither 0 nor 1.
+    Error:   EmitError for an operand out of range; SimulatorError where the tool is missing or fails, or
+             where a bit is neither 0 nor 1.
     """
     names = [port.name for port in module.inputs]
     if sorted(inputs) != sorted(names):
@@ -56,7 +57,7 @@ def sweep(module: RtlModule, inputs: Mapping[str, Sequence[int]]) -> dict[str, l
         lines = (folder / "outputs.hex").read_text().split() if (folder / "outputs.hex").exists() else []
     if len(lines) != count:
         raise SimulatorError(f"{PACKAGE} gave {len(lines)} of {count} results: {_tail(printed)}")
-    return _unpack(lines, module)
+    return _unpack(lines[ignore:], module)
 
 
 def _bench(module: RtlModule, count: int) -> str:

@@ -1,0 +1,197 @@
+"""The digital part of a tile: encoder, digit registers, sequencer and the shift-adds of its converters."""
+
+from __future__ import annotations
+
+import math
+
+from ohmformer.emit.checks import EmitError
+from ohmformer.emit.rtl_encoder import encoder, sign_lines
+from ohmformer.emit.rtl_shift_add import TileLayout, shift_add
+from ohmformer.emit.rtl_text import Port, RtlModule, binary, bus, index_bits
+
+__all__ = ["analog_ports", "settle_cycles", "tile_control"]
+
+
+def settle_cycles(layout: TileLayout, clock_Hz: float) -> int:
+    """Clocks from switching the wordlines to settled bitlines, at least 1."""
+    return max(1, math.ceil(layout.tile.settling_time_s * clock_Hz - 1e-9))
+
+
+def analog_ports(layout: TileLayout) -> tuple[Port, ...]:
+    """Ports between the digital part of a tile and its crossbar and converters."""
+    wordlines = layout.tile.elements * layout.tile.numeral.resistors_per_digit
+    return (
+        Port(name="wordline_on", width=wordlines, output=True),
+        Port(name="wordline_minus", width=wordlines, output=True),
+        Port(name="plane_select", width=index_bits(layout.outputs * len(layout.planes)), output=True),
+        Port(name="convert", width=1, output=True),
+        Port(name="codes", width=layout.converters * layout.code_bits),
+        Port(name="codes_valid", width=1),
+    )
+
+
+def tile_control(layout: TileLayout, clock_Hz: float) -> RtlModule:
+    """Encoder, digit registers, sequencer and shift-adds: all of a tile but crossbar and converters.
+
+    A row is loaded, one element a clock, encoded on its way. Then for each digit (most significant first) and
+    each group of wordlines: the switch lines of the group are set, the settling time passes, and each
+    converter converts its planes in turn.
+
+    Ports: element_valid with element and element_last while ready; last_output, the last output of each
+    converter that is wanted; wordline_on and wordline_minus [element * resistors + resistor];
+    plane_select = output * planes + plane (the bitline of the converter, or the pair of them) with convert
+    until codes_valid brings codes [converter]; done for one clock behind the last; read_index gives results
+    [converter]; out_of_range: an element of the row had no numeral.
+    """
+    tile, numeral = layout.tile, layout.tile.numeral
+    cycles = settle_cycles(layout, clock_Hz)
+    if cycles > 1 << 24:
+        raise EmitError(f"settling_time_s is {tile.settling_time_s}: that is {cycles} clocks, over 2^24.")
+    part_encoder = encoder(numeral, layout.streamed_bits)
+    part_sum = shift_add(layout)
+    resistors, signs, digits = numeral.resistors_per_digit, sign_lines(numeral), layout.digits
+    planes, outputs = len(layout.planes), layout.outputs
+    place_bits = index_bits(tile.elements + tile.group_elements + 1)
+    digit_bits, step_bits, output_bits = index_bits(digits), index_bits(planes), index_bits(outputs)
+    timer_bits, select_bits = index_bits(cycles), index_bits(outputs * planes)
+    minus = (
+        f"{{{resistors}{{sign_register[digit]}}}}"
+        if signs == 1
+        else f"sign_register[digit * {resistors} +: {resistors}]"
+    )
+    plane_rows = "\n".join(
+        f"      {binary(step, step_bits)}: plane_of = {binary(plane, select_bits)};"
+        for step, plane in enumerate(layout.planes)
+    )
+    body = f"""
+  localparam LOAD = 2'd0, SETTLE = 2'd1, CONVERT = 2'd2;
+  reg [1:0] state;
+  reg {bus(place_bits)}place, count, group_start;
+  reg {bus(digit_bits)}digit;
+  reg {bus(step_bits)}step;
+  reg {bus(output_bits)}output_index;
+  reg {bus(timer_bits)}timer;
+  reg clear, new_digit, finished, missed;
+  assign ready = state == LOAD;
+  assign convert = state == CONVERT;
+  assign done = finished;
+  assign out_of_range = missed;
+
+  wire {bus(digits * resistors)}on;
+  wire {bus(digits * signs)}sign;
+  wire refused;
+  {part_encoder.name} encode (.value(element), .on(on), .sign(sign), .out_of_range(refused));
+
+  wire {bus(place_bits)}group_stop = group_start + {binary(tile.group_elements, place_bits)};
+  genvar e;
+  generate
+    for (e = 0; e < {tile.elements}; e = e + 1) begin : elements
+      reg {bus(digits * resistors)}on_register;
+      reg {bus(digits * signs)}sign_register;
+      always @(posedge clk)
+        if (element_valid & ready & place == e) begin
+          on_register <= on;
+          sign_register <= sign;
+        end
+      wire active = ~ready & e >= group_start & e < group_stop & e < count;
+      wire {bus(resistors)}lines = active ? on_register[digit * {resistors} +: {resistors}] : {resistors}'d0;
+      assign wordline_on[e * {resistors} +: {resistors}] = lines;
+      assign wordline_minus[e * {resistors} +: {resistors}] = lines & {minus};
+    end
+  endgenerate
+
+  function {bus(select_bits)}plane_of;
+    input {bus(step_bits)}at;
+    case (at)
+{plane_rows}
+      default: plane_of = {select_bits}'d0;
+    endcase
+  endfunction
+  wire {bus(select_bits)}first_plane = output_index * {binary(planes, select_bits + 1)};
+  assign plane_select = first_plane + plane_of(step);
+
+  wire full = place == {binary(tile.elements - 1, place_bits)};
+  always @(posedge clk) begin
+    finished <= 1'b0;
+    if (reset) begin
+      state <= LOAD;
+      place <= {place_bits}'d0;
+      missed <= 1'b0;
+    end else case (state)
+      LOAD: if (element_valid) begin
+        missed <= refused | (missed & place != {place_bits}'d0);
+        place <= place + {place_bits}'d1;
+        if (element_last | full) begin
+          state <= SETTLE;
+          count <= place + {place_bits}'d1;
+          group_start <= {place_bits}'d0;
+          digit <= {binary(digits - 1, digit_bits)};
+          timer <= {binary(cycles - 1, timer_bits)};
+          step <= {step_bits}'d0;
+          output_index <= {output_bits}'d0;
+          clear <= 1'b1;
+          new_digit <= 1'b0;
+        end
+      end
+      SETTLE: begin
+        timer <= timer - {timer_bits}'d1;
+        if (timer == {timer_bits}'d0) state <= CONVERT;
+      end
+      default: if (codes_valid) begin
+        step <= step + {step_bits}'d1;
+        if (step == {binary(planes - 1, step_bits)}) begin
+          step <= {step_bits}'d0;
+          output_index <= output_index + {output_bits}'d1;
+          if (output_index == last_output) begin
+            output_index <= {output_bits}'d0;
+            clear <= 1'b0;
+            timer <= {binary(cycles - 1, timer_bits)};
+            state <= SETTLE;
+            group_start <= group_stop;
+            new_digit <= 1'b0;
+            if (group_stop >= count) begin
+              group_start <= {place_bits}'d0;
+              digit <= digit - {digit_bits}'d1;
+              new_digit <= 1'b1;
+              if (digit == {digit_bits}'d0) begin
+                state <= LOAD;
+                place <= {place_bits}'d0;
+                finished <= 1'b1;
+              end
+            end
+          end
+        end
+      end
+    endcase
+  end
+
+  genvar c;
+  generate
+    for (c = 0; c < {layout.converters}; c = c + 1) begin : converters
+      {part_sum.name} sum (
+        .clk(clk), .valid(convert & codes_valid), .code(codes[c * {layout.code_bits} +: {layout.code_bits}]),
+        .step(step), .output_index(output_index), .clear(clear), .new_digit(new_digit),
+        .read_index(read_index), .result(results[c * {layout.result_bits} +: {layout.result_bits}])
+      );
+    end
+  endgenerate
+"""
+    return RtlModule(
+        name="tile_control",
+        ports=(
+            Port(name="clk", width=1),
+            Port(name="reset", width=1),
+            Port(name="element_valid", width=1),
+            Port(name="element", width=layout.streamed_bits, signed=True),
+            Port(name="element_last", width=1),
+            Port(name="last_output", width=output_bits),
+            Port(name="ready", width=1, output=True),
+            *analog_ports(layout),
+            Port(name="done", width=1, output=True),
+            Port(name="out_of_range", width=1, output=True),
+            Port(name="read_index", width=output_bits),
+            Port(name="results", width=layout.converters * layout.result_bits, output=True),
+        ),
+        body=body,
+        parts=(part_encoder, part_sum),
+    )
