@@ -189,9 +189,12 @@ def misread(codes: Tensor, count: int, seed: int) -> tuple[Misreads, Tensor]:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("code", ["bits", "digits"])
 @pytest.mark.parametrize("first", [True, False], ids=["misread first", "read right first"])
-def test_counts_kept_are_corrected_by_what_is_misread(make_tile, codes, code, first, path, monkeypatch):
+@pytest.mark.parametrize("inner", [45, 80])
+def test_counts_kept_are_corrected_by_what_is_misread(
+    make_tile, codes, code, first, path, inner, monkeypatch
+):
     monkeypatch.setenv(native.VARIABLE, path)
-    tile, weights = make_tile(resident_code=code), codes(300, 45)
+    tile, weights = make_tile(resident_code=code), codes(300, inner)
     stored = ResidentCodes(weights, 8)
     right = closed_switches(weights.t(), tile, 8)
     for seed in range(3):

@@ -24,6 +24,7 @@ from ohmformer.specs import TileSpec
 DENSE_NOISE_ERRORS = 1.0  # worst-case conversion errors per output above which noise is drawn as a Gaussian
 ROWS_AT_ONCE = 1 << 10
 NOISY_ROWS = 192  # at a time for each thread: two blocks of rows of the kernels
+PIECE = 16  # inner elements: a multiple of the steps of every instruction set
 LANES = 7  # bytes of a word in use: its sign bit stays 0
 DENSE = 2  # purpose of the random numbers
 
@@ -156,6 +157,22 @@ def closed_switches(resident: Tensor, tile: TileSpec, bits: int) -> Tensor:
     return _added(totals)
 
 
+def _codes_at(resident: ResidentCodes, positions: Tensor) -> Tensor:
+    """``resident.at``, a few codes at a time instead of whole columns where these lie packed.
+
+    Panels of some columns follow one another, in each the inner elements step by step: with inner a multiple
+    of PIECE the same bytes are a packed operand of inner axis PIECE, and a piece of a column is a column.
+    """
+    columns, inner = resident.shape
+    if resident.kernels is None or inner % PIECE:
+        return resident.at(positions)
+    width = resident.kernels._calls.pack_columns
+    column, element = positions // inner, positions % inner
+    pieces = (column // width * (inner // PIECE) + element // PIECE) * width + column % width
+    codes = resident.kernels.rows(resident.packed, (columns * inner // PIECE, PIECE), pieces)
+    return codes.gather(1, (element % PIECE).unsqueeze(1)).squeeze(1).long()
+
+
 def stored_switches(
     resident: ResidentCodes, tile: TileSpec, bits: int, changed: Misreads | None = None
 ) -> Tensor:
@@ -171,7 +188,7 @@ def stored_switches(
             known = resident.cache[place] = closed_switches(resident.floats(), tile, bits)
         return known
     found, table = changed.on(resident.device), _switch_table(tile, bits).to(resident.device)
-    now = resident.at(found.position) + 128
+    now = _codes_at(resident, found.position) + 128
     change = (table[now] - table[now - found.delta]).double()
     change = change.new_zeros(resident.shape[1], table.shape[1]).index_add_(
         0, found.position % resident.shape[1], change

@@ -101,6 +101,7 @@ inline int64_t wrong_outputs(const ErrorJob& job, WrongOutput* found, int64_t ro
 
 constexpr int64_t LANES = 8;  // planes at a time
 constexpr int64_t DIGITS_AT_ONCE = 4;
+constexpr int64_t ROWS_TOGETHER = 16;  // what a group needs stays in the first cache for all of them
 
 template <typename T>
 struct Lanes {
@@ -159,26 +160,33 @@ inline void row_variance_in(const int8_t* codes, int64_t rows, int64_t inner, co
     for (int64_t code = 0; code < 256; code++)
       powers.data[(i / DIGITS_AT_ONCE * 256 + code) * DIGITS_AT_ONCE + i % DIGITS_AT_ONCE] =
           i < digits ? static_cast<T>(power[i * 256 + code]) : static_cast<T>(0);
-  parallel((rows + 15) / 16, threads, [&](long part) {
-    Scratch<T> sums(quads * DIGITS_AT_ONCE * lots * LANES);  // [lot, digit, LANES]
-    const int64_t step = quads * DIGITS_AT_ONCE * LANES;
-    for (int64_t m = part * 16; m < smaller((part + 1) * 16, rows); m++) {
-      double total = 0;
-      for (int64_t g = 0; g < groups; g++) {
+  const int64_t step = quads * DIGITS_AT_ONCE * LANES, every = lots * step;  // places: [row, lot, digit, LANES]
+  parallel((rows + ROWS_TOGETHER - 1) / ROWS_TOGETHER, threads, [&](long part) {
+    Scratch<T> sums(every);
+    Scratch<int32_t> places(ROWS_TOGETHER * every);
+    const int64_t top = part * ROWS_TOGETHER, here = smaller(ROWS_TOGETHER, rows - top);
+    double total[ROWS_TOGETHER] = {};
+    std::memset(sums.data, 0, static_cast<size_t>(every) * sizeof(T));
+    for (int64_t g = 0; g < groups; g++) {
+      for (int64_t m = 0; m < here; m++) {
         for (int64_t lot = 0; lot < lots; lot++)
           for (int64_t quad = 0; quad < quads; quad++)
             branch_sums_of<T, DIGITS_AT_ONCE>(
-                smaller(DIGITS_AT_ONCE, digits - quad * DIGITS_AT_ONCE), codes + m * inner, bounds[2 * g],
+                smaller(DIGITS_AT_ONCE, digits - quad * DIGITS_AT_ONCE), codes + (top + m) * inner, bounds[2 * g],
                 bounds[2 * g + 1], powers.data + quad * 256 * DIGITS_AT_ONCE, states.data + lot * inner * LANES,
                 sums.data + lot * step + quad * DIGITS_AT_ONCE * LANES);
-        for (int64_t i = 0; i < digits; i++)
-          for (int64_t j = 0; j < planes; j++) {
-            const double branches = static_cast<double>(sums.data[j / LANES * step + i * LANES + j % LANES]);
-            total += variance[static_cast<int64_t>(__builtin_rint(branches / width))] * weights[i * planes + j];
-          }
+        for (int64_t i = 0; i < every; i++)
+          places.data[m * every + i] =
+              static_cast<int32_t>(__builtin_rint(static_cast<double>(sums.data[i]) / width));
       }
-      found[m] = total;
+      for (int64_t i = 0; i < digits; i++)
+        for (int64_t j = 0; j < planes; j++) {  // one after the other: the same bits everywhere
+          const int32_t* place = places.data + j / LANES * step + i * LANES + j % LANES;
+          const double weight = weights[i * planes + j];
+          for (int64_t m = 0; m < here; m++) total[m] += variance[place[m * every]] * weight;
+        }
     }
+    for (int64_t m = 0; m < here; m++) found[top + m] = total[m];
   });
 }
 
