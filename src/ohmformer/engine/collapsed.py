@@ -166,11 +166,12 @@ def _codes_at(resident: ResidentCodes, positions: Tensor) -> Tensor:
     columns, inner = resident.shape
     if resident.kernels is None or inner % PIECE:
         return resident.at(positions)
-    width = resident.kernels._calls.pack_columns
-    column, element = positions // inner, positions % inner
-    pieces = (column // width * (inner // PIECE) + element // PIECE) * width + column % width
-    codes = resident.kernels.rows(resident.packed, (columns * inner // PIECE, PIECE), pieces)
-    return codes.gather(1, (element % PIECE).unsqueeze(1)).squeeze(1).long()
+    width, pieces = resident.kernels._calls.pack_columns, inner // PIECE
+    piece = positions // PIECE
+    column = piece // pieces
+    place = (column // width * pieces + piece - column * pieces) * width + column % width
+    codes = resident.kernels.rows(resident.packed, (columns * pieces, PIECE), place)
+    return codes.view(-1)[torch.arange(len(place), device=HOST) * PIECE + positions % PIECE].long()
 
 
 def stored_switches(
@@ -187,12 +188,11 @@ def stored_switches(
         if known is None:
             known = resident.cache[place] = closed_switches(resident.floats(), tile, bits)
         return known
-    found, table = changed.on(resident.device), _switch_table(tile, bits).to(resident.device)
+    found, table = changed.on(resident.device), _switch_table(tile, bits).to(resident.device).float()
     now = _codes_at(resident, found.position) + 128
-    change = (table[now] - table[now - found.delta]).double()
-    change = change.new_zeros(resident.shape[1], table.shape[1]).index_add_(
-        0, found.position % resident.shape[1], change
-    )
+    one = table.index_select(0, now) - table.index_select(0, now - found.delta)
+    zeros = one.new_zeros(resident.shape[1], table.shape[1])
+    change = zeros.index_add_(0, found.position % resident.shape[1], one).double()  # whole numbers: exact
     if known is None:
         known = resident.cache[place] = closed_switches(resident.floats(), tile, bits) - change
     return known + change
