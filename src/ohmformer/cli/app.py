@@ -21,6 +21,7 @@ from ohmformer.cli import (
     generate,
     models,
     tolerance,
+    verify,
     wires,
 )
 
@@ -62,6 +63,7 @@ app.command("estimate")(estimate.estimate)
 app.command("claims")(claims.claims)
 app.command("limits")(claims.limits)
 app.command("encodings")(encodings.encodings)
+app.command("verify")(verify.verify)
 app.command("wires")(wires.wires)
 app.command("deploy")(deploy.deploy)
 app.command("finetune")(finetune.finetune)

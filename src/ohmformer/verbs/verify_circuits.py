@@ -1,0 +1,218 @@
+"""Checks of a chip's crossbars by circuit simulators, on the very specs that the model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ohmformer.crossbars import compute, digit_weights, draw_mismatch, plane_weights, resident_planes
+from ohmformer.crossbars import streamed_digits as digits_of
+from ohmformer.devices import (
+    convert,
+    effective_conductance,
+    level_conductances,
+    nodal_conductance,
+    sense,
+    settling_time_s,
+    thresholds,
+)
+from ohmformer.devices.periphery import PERIPHERY
+from ohmformer.emit.simulators.ngspice import ngspice_version, run_ngspice
+from ohmformer.emit.simulators.vacask import run_vacask, vacask_version
+from ohmformer.emit.spice_circuit import Circuit
+from ohmformer.emit.spice_dense import dense_circuit, dense_symbols
+from ohmformer.emit.spice_settling import settled_after_s
+from ohmformer.emit.spice_tile import cell_conductance, sums_of, tile_circuit, wordline_states
+from ohmformer.specs import ChipSpec, DenseSpec, TileSpec
+from ohmformer.verbs.circuits import shrink
+from ohmformer.verbs.verify_rows import Check, Outcome, checked
+
+__all__ = ["circuit_checks"]
+
+BITS = 8
+CURRENT = 1e-6  # promised of currents, share of the largest
+WIRE_OHM = 1.0  # of the checks with wires, where the chip has none
+SETTLING = 0.15  # the formula may be this share off the circuit
+FROM_THRESHOLD = 1e-6  # share of the largest level within which a circuit may say either code
+
+Runner = Callable[[Circuit], Tensor]
+
+
+def circuit_checks(chip: ChipSpec, *, quick: bool = False, seed: int = 0) -> Iterator[Check]:
+    """Checks of the computation crossbar's tile and of the dense crossbar's read, one after the other."""
+    size = 16 if quick else 32
+    ngspice, vacask = ngspice_version(), vacask_version()
+    small = _sized(chip.tile, size)
+    wired = _with_wires(small)
+    for name, tile in (("without wires", _without_wires(small)), ("with wires", wired)):
+        yield checked(
+            f"tile {name}",
+            f"bitline currents of {tile.wordlines} x {tile.bitlines}, mismatch and switches in, against the "
+            "exact network",
+            ngspice,
+            CURRENT,
+            "of the largest",
+            lambda tile=tile: _currents(tile, run_ngspice, 3, seed),  # type: ignore[misc]
+        )
+    large = _with_wires(_sized(chip.tile, 64 if quick else 128))
+    yield checked(
+        "tile at size",
+        f"bitline currents of {large.wordlines} x {large.bitlines}, against the batched solver",
+        vacask,
+        CURRENT,
+        "of the largest",
+        lambda: _currents(large, run_vacask, 1, seed, batched=True),
+    )
+    yield checked(
+        "fast wires",
+        f"the fast solver at 0.1 % on {large.wordlines} x {large.bitlines}, against the sparse one",
+        "scipy splu",
+        1e-3,
+        "of the largest",
+        lambda: _fast_wires(large, seed),
+    )
+    product = _sized(chip.tile, 16 if quick else 32)
+    yield checked(
+        "product",
+        "every cycle and group of a product through circuits and the converter's arithmetic, against the "
+        "reference",
+        ngspice,
+        0.0,
+        "of the integers",
+        lambda: _product(product, seed),
+    )
+    yield checked(
+        "dense read",
+        "symbols of comparators on every level and either side of every threshold, and of random cells",
+        ngspice,
+        0.0,
+        "symbols",
+        lambda: _dense(chip.dense, 32 if quick else 256, seed),
+    )
+    yield checked(
+        "settling",
+        "settling time of the largest sum, formula against transients",
+        ngspice,
+        SETTLING,
+        "of the time",
+        lambda: _settling(chip.tile, (8, 16) if quick else (8, 16, 32, 64)),
+    )
+
+
+def _sized(tile: TileSpec, size: int) -> TileSpec:
+    """The chip's own tile, or a part of it that holds at least an element and an output."""
+    rows = max(min(size, tile.wordlines), tile.numeral.resistors_per_digit)
+    columns = max(min(size, tile.bitlines), tile.bitlines_per_output(BITS))
+    return shrink(tile, rows, columns)
+
+
+def _without_wires(tile: TileSpec) -> TileSpec:
+    return replace(tile, resistor=replace(tile.resistor, wire_resistance_ohm=0.0))
+
+
+def _with_wires(tile: TileSpec) -> TileSpec:
+    ohm = tile.resistor.wire_resistance_ohm or min(WIRE_OHM, tile.resistor.unit_resistance_ohm)
+    return replace(tile, resistor=replace(tile.resistor, wire_resistance_ohm=ohm))
+
+
+def _operands(tile: TileSpec, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Digits of one cycle, all wordlines in use, and resident planes that fill the tile."""
+    most, largest = tile.numeral.max_digit, 2 ** (BITS - 1) - 1
+    digits = torch.randint(-most, most + 1, (tile.elements,), generator=generator)
+    resident = torch.randint(-largest, largest + 1, (tile.elements, tile.outputs(BITS)), generator=generator)
+    return digits, resident_planes(resident, BITS, tile)[0]
+
+
+def _currents(tile: TileSpec, run: Runner, times: int, seed: int, *, batched: bool = False) -> Outcome:
+    generator = torch.Generator().manual_seed(seed)
+    worst, cases = 0.0, 0
+    for _ in range(times):
+        digits, planes = _operands(tile, generator)
+        mismatch = draw_mismatch(tile, generator)
+        cells = cell_conductance(tile, planes, mismatch)
+        ohm = tile.resistor.wire_resistance_ohm
+        effective = effective_conductance(cells, ohm) if batched else nodal_conductance(cells, ohm)
+        expected = PERIPHERY.read_voltage_V * wordline_states(tile, digits).double() @ effective
+        found = run(tile_circuit(tile, digits, planes, mismatch=mismatch))
+        worst = max(worst, _apart(found, expected))
+        cases += len(found)
+    return Outcome(cases=cases, worst=worst)
+
+
+def _fast_wires(tile: TileSpec, seed: int) -> Outcome:
+    _, planes = _operands(tile, torch.Generator().manual_seed(seed))
+    cells, ohm = cell_conductance(tile, planes), tile.resistor.wire_resistance_ohm
+    found = effective_conductance(cells, ohm, tolerance=1e-3)
+    return Outcome(cases=found.numel(), worst=_apart(found, nodal_conductance(cells, ohm)))
+
+
+def _apart(found: Tensor, expected: Tensor) -> float:
+    """Largest difference, share of the largest expected value."""
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def _product(tile: TileSpec, seed: int) -> Outcome:
+    """Share of wrong numbers of a product out of circuits.
+
+    A level within ``FROM_THRESHOLD`` of the largest one from a threshold may become either code; a number
+    that rests on such a conversion is not counted as a case.
+    """
+    tile = replace(
+        tile,
+        environment_noise=0.0,
+        resistor=replace(tile.resistor, mismatch=0.0),
+        adc=replace(tile.adc, noise=0.0),
+    )
+    generator = torch.Generator().manual_seed(seed)
+    streamed = torch.randint(-127, 128, (1, tile.elements), generator=generator)
+    resident = torch.randint(-127, 128, (tile.elements, tile.outputs(BITS)), generator=generator)
+    planes = resident_planes(resident, BITS, tile)[0]
+    weights = torch.tensor(plane_weights(tile, BITS))
+    digits = digits_of(streamed, tile, BITS)[0]
+    total = torch.zeros(resident.shape[1], dtype=torch.int64)
+    certain = torch.ones(resident.shape[1], dtype=torch.bool)
+    for index, power in enumerate(digit_weights(tile, BITS)):
+        for first in range(0, tile.elements, tile.group_elements):
+            group = slice(first, first + tile.group_elements)
+            driven = torch.zeros_like(digits[:, index])
+            driven[group] = digits[group, index]
+            sums = sums_of(run_ngspice(tile_circuit(tile, driven, planes)), tile, "ideal")
+            used = sums[: resident.shape[1] * tile.bitlines_per_output(BITS)]
+            levels = used if tile.resident_code == "bits" else used[0::2] - used[1::2]
+            near = FROM_THRESHOLD * tile.max_sum
+            codes, low, high = (
+                convert(levels + shift, tile.adc).view(-1, len(weights)) for shift in (0.0, -near, near)
+            )
+            certain &= (low == high).all(1)
+            total += power * tile.adc.step * (codes.to(torch.int64) * weights).sum(1)
+    right = compute(streamed, resident, tile, BITS, BITS, wires="nodal").values[0]
+    wrong = float((total != right)[certain].double().mean()) if bool(certain.any()) else 0.0
+    return Outcome(cases=int(certain.sum()), worst=wrong)
+
+
+def _dense(dense: DenseSpec, cells: int, seed: int) -> Outcome:
+    """Symbols that differ from the reference; no cell nearer than 1e-6 of itself to a threshold is tried."""
+    cell = dense.cell
+    limits = thresholds(cell)
+    generator = torch.Generator().manual_seed(seed)
+    span = cell.g_max_S - cell.g_min_S
+    drawn = cell.g_min_S + span * torch.rand(cells, generator=generator, dtype=torch.float64)
+    near = (drawn[:, None] / limits - 1).abs().amin(1) < 1e-6
+    row = torch.cat([level_conductances(cell), limits * (1 - 1e-6), limits * (1 + 1e-6), drawn[~near]])
+    row = row[: dense.bitlines]
+    rows = min(2, dense.wordlines)
+    patch = torch.cat([row.flip(0)[None], row[None]])[2 - rows :]
+    found = dense_symbols(run_ngspice(dense_circuit(dense, patch, rows - 1)), dense)
+    return Outcome(cases=len(row), worst=float((found != sense(row, cell)).sum()))
+
+
+def _settling(tile: TileSpec, sizes: tuple[int, ...]) -> Outcome:
+    worst = 0.0
+    for size in sizes:
+        rows = max(min(size, tile.wordlines), tile.numeral.resistors_per_digit)
+        here = shrink(tile, rows, 2)
+        worst = max(worst, abs(settling_time_s(here) / settled_after_s(here) - 1))
+    return Outcome(cases=len(sizes), worst=worst)

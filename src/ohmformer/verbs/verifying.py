@@ -1,0 +1,50 @@
+"""The chain of checks: circuits say what the model says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ohmformer.specs import ChipSpec
+from ohmformer.verbs.verify_circuits import circuit_checks
+from ohmformer.verbs.verify_rows import Check
+
+__all__ = ["Verification", "verify"]
+
+# A chain takes a chip, whether to be quick, and a seed.
+CHAINS: tuple[Callable[..., Iterator[Check]], ...] = (circuit_checks,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """All rows, and whether every one of them passed."""
+
+    chip: str
+    quick: bool
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are checks and all of them passed."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+
+def verify(
+    chip: ChipSpec,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    progress: Callable[[str, int, int], object] | None = None,
+) -> Verification:
+    """Run every check of a chip.
+
+    quick: small tiles, well under a minute
+    Error: UserError where a tool is missing or fails.
+    """
+    found: list[Check] = []
+    for chain in CHAINS:
+        for check in chain(chip, quick=quick, seed=seed):
+            found.append(check)
+            if progress is not None:
+                progress(check.name, len(found), len(found))
+    return Verification(chip=chip.name, quick=quick, checks=tuple(found))

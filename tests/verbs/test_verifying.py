@@ -1,0 +1,132 @@
+"""The chain of checks: it passes, and each deliberate fault in a netlist fails the row that looks for it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ohmformer.cli import run
+from ohmformer.emit.spice_circuit import Circuit, Resistor
+from ohmformer.specs import override, preset
+from ohmformer.verbs import verify_circuits
+from ohmformer.verbs.verify_circuits import circuit_checks
+from ohmformer.verbs.verify_rows import Outcome, checked
+from ohmformer.verbs.verifying import Verification
+
+
+@pytest.mark.parametrize("chip", ["wang2024", "wang2024_2bit_serial", "wang2024_1bit_cells"])
+def test_circuits_of_the_presets_pass(chip: str) -> None:
+    rows = list(circuit_checks(preset(chip), quick=True))
+    assert [row.name for row in rows if not row.passed] == []
+    assert {row.name for row in rows} >= {
+        "tile with wires",
+        "tile at size",
+        "product",
+        "dense read",
+        "settling",
+    }
+    assert all(row.cases > 0 and row.seconds > 0 for row in rows)
+    exact = [row for row in rows if row.unit == "of the largest" and row.name != "fast wires"]
+    assert len(exact) == 3
+    assert max(row.worst for row in exact) < 1e-9
+
+
+def test_another_numeral_polarity_and_code_pass() -> None:
+    chip = override(
+        preset("wang2024"),
+        {
+            "tile.numeral.radix": 9,
+            "tile.numeral.polarity": "per_resistor",
+            "tile.resident_code": "digits",
+            "tile.resistor.wire_resistance_ohm": 3.0,
+        },
+    )
+    assert [row.name for row in circuit_checks(chip, quick=True, seed=2) if not row.passed] == []
+
+
+def broken(make: Callable[..., Circuit], name: str, factor: float) -> Callable[..., Circuit]:
+    """The same circuit with the first resistor whose name begins so scaled by a factor."""
+
+    def made(*arguments: Any, **options: Any) -> Circuit:
+        circuit = make(*arguments, **options)
+        parts = list(circuit.elements)
+        for place, part in enumerate(parts):
+            if isinstance(part, Resistor) and part.name.startswith(name):
+                parts[place] = part._replace(ohm=part.ohm * factor)
+                return replace(circuit, elements=tuple(parts))
+        return circuit  # a tile without wires has no segment
+
+    return made
+
+
+def test_one_resistor_5_percent_off_fails_the_currents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_circuits, "tile_circuit", broken(verify_circuits.tile_circuit, "f", 1.05))
+    # seed 3 puts a digit on the wordline of the resistor in every set of operands
+    failed = {row.name for row in circuit_checks(preset("wang2024"), quick=True, seed=3) if not row.passed}
+    assert failed >= {"tile without wires", "tile with wires", "tile at size"}
+
+
+def test_one_wire_of_twice_its_resistance_fails_the_currents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last segment of bitline 0, which all of its current passes."""
+    monkeypatch.setattr(verify_circuits, "tile_circuit", broken(verify_circuits.tile_circuit, "b15_0", 2.0))
+    rows = circuit_checks(preset("wang2024"), quick=True)
+    passed = {row.name: row.passed for row in itertools.islice(rows, 2)}
+    assert passed == {"tile without wires": True, "tile with wires": False}
+
+
+def test_a_threshold_out_of_place_fails_the_dense_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_circuits, "dense_circuit", broken(verify_circuits.dense_circuit, "t0", 1.0001))
+    failed = {row.name for row in circuit_checks(preset("wang2024"), quick=True) if not row.passed}
+    assert failed == {"dense read"}
+
+
+def test_a_row_passes_within_its_bound_only_and_with_cases_only() -> None:
+    def verdict(cases: int, worst: float) -> bool:
+        return checked("n", "w", "t", 0.5, "u", lambda: Outcome(cases=cases, worst=worst)).passed
+
+    assert verdict(1, 0.5)
+    assert not verdict(1, 0.5001)
+    assert not verdict(1, math.nan)
+    assert not verdict(0, 0.0)
+    assert not Verification(chip="c", quick=True, checks=()).passed
+
+
+def test_the_command_prints_writes_and_says_by_its_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ohmformer.verbs.verifying.CHAINS", (_short,))
+    target = tmp_path / "verify.json"
+    assert run(["verify", "--quick", "--json", str(target)]) == 0
+    printed = capsys.readouterr().out
+    assert "passed" in printed
+    content = json.loads(target.read_text())
+    assert content["schema"] == "ohmformer.verification/1"
+    assert content["result"]["checks"][0]["passed"] is True
+    monkeypatch.setattr("ohmformer.verbs.verifying.CHAINS", (_wrong,))
+    assert run(["verify", "--quick"]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def _short(chip: object, *, quick: bool, seed: int) -> Any:
+    yield checked("n", "w", "t", 0.5, "u", lambda: Outcome(cases=1, worst=0.25))
+
+
+def _wrong(chip: object, *, quick: bool, seed: int) -> Any:
+    yield from _short(chip, quick=quick, seed=seed)
+    yield checked("m", "w", "t", 0.5, "u", lambda: Outcome(cases=1, worst=0.75))
+
+
+def test_a_missing_simulator_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(["verify", "--quick"]) == 2
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "ngspice is not installed: the Debian package ngspice brings it" in sentence
