@@ -21,8 +21,8 @@ SCALE_BITS = 34
 class SoftmaxRow:
     """The arithmetic of ``functions.softmax`` on score words, its sum taken on a tile that holds ones.
 
-    e = F:exp(x - max x);  code = round half even (e * c), c = 2^(streamed_bits - 1) - 1;  n = sum of the codes,
-    from the tile;  p = e * F:reciprocal(max(n, c)/c).  The largest e is 1, hence the scale of the row 1/c.
+    e = F:exp(x - max x);  code = round half even (e * c), c = 2^(streamed_bits - 1) - 1;  n = sum of the
+    codes, from the tile;  p = e * F:reciprocal(max(n, c)/c).  The largest e is 1, hence the scale 1/c.
 
     unit:                of the lanes
     layout:              of the tile; a row has at most its elements

@@ -11,7 +11,7 @@ from pathlib import Path
 from ohmformer.emit.checks import EmitError, SimulatorError
 from ohmformer.emit.rtl_text import Port, RtlModule, bus
 
-__all__ = ["sweep", "version"]
+__all__ = ["run", "sweep", "version"]
 
 PACKAGE = "Icarus Verilog (Debian package iverilog)"
 SECONDS = 600
@@ -24,18 +24,27 @@ def version() -> str:
     return f"Icarus Verilog {words[words.index('version') + 1]}"
 
 
-def sweep(module: RtlModule, inputs: Mapping[str, Sequence[int]], *, ignore: int = 0) -> dict[str, list[int]]:
+def sweep(module: RtlModule, inputs: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
     """Outputs of a module for a list of input vectors.
 
     A module without a clock sees each vector for a time step. With one, a vector is applied, outputs are
     sampled, and the clock rises: a sequence, whose first vectors must reset what needs it.
 
     inputs:  values of each input port, all lists of one length
-    ignore:  so many first results are left out: those before a sequence has defined its registers
     returns: values of each output port; a signed port gives signed numbers
     Error:   EmitError for an operand out of range; SimulatorError where the tool is missing or fails, or
              where a bit is neither 0 nor 1.
     """
+    found: dict[str, list[int]] = {}
+    for name, values in run(module, inputs).items():
+        found[name] = [value for value in values if value is not None]
+        if len(found[name]) < len(values):
+            raise SimulatorError(f"{name} of {module.name} is undefined for vector {values.index(None)}.")
+    return found
+
+
+def run(module: RtlModule, inputs: Mapping[str, Sequence[int]]) -> dict[str, list[int | None]]:
+    """As ``sweep``, with None where a bit of a port is neither 0 nor 1: before a register is defined."""
     names = [port.name for port in module.inputs]
     if sorted(inputs) != sorted(names):
         raise EmitError(f"{module.name} has inputs {', '.join(names)}: vectors are for {', '.join(inputs)}.")
@@ -57,7 +66,7 @@ def sweep(module: RtlModule, inputs: Mapping[str, Sequence[int]], *, ignore: int
         lines = (folder / "outputs.hex").read_text().split() if (folder / "outputs.hex").exists() else []
     if len(lines) != count:
         raise SimulatorError(f"{PACKAGE} gave {len(lines)} of {count} results: {_tail(printed)}")
-    return _unpack(lines[ignore:], module)
+    return _unpack(lines, module)
 
 
 def _bench(module: RtlModule, count: int) -> str:
@@ -83,7 +92,7 @@ def _bench(module: RtlModule, count: int) -> str:
     file = $fopen("outputs.hex", "w");
     for (place = 0; place < {count}; place = place + 1) begin
       vector = vectors[place];
-      #1 $fdisplay(file, "%h", seen);
+      #1 $fdisplay(file, "%b", seen);
       {edge}
     end
     $fclose(file);
@@ -103,21 +112,22 @@ def _word(value: int, port: Port, module: str) -> int:
     return value & ((1 << port.width) - 1)
 
 
-def _unpack(lines: list[str], module: RtlModule) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {port.name: [] for port in module.outputs}
-    for place, line in enumerate(lines):
-        try:
-            word = int(line, 16)
-        except ValueError:
-            raise SimulatorError(
-                f"{module.name} gives {line} for vector {place}: a bit is undefined."
-            ) from None
-        for port in reversed(module.outputs):
-            value = word & ((1 << port.width) - 1)
-            if port.signed and value >> (port.width - 1):
-                value -= 1 << port.width
-            found[port.name].append(value)
-            word >>= port.width
+def _unpack(lines: list[str], module: RtlModule) -> dict[str, list[int | None]]:
+    """Values of each output port from lines of its bits, first port first."""
+    found: dict[str, list[int | None]] = {}
+    start = 0
+    for port in module.outputs:
+        stop, lift = start + port.width, 1 << port.width
+        values: list[int | None] = []
+        for line in lines:
+            bits = line[start:stop]
+            if bits.strip("01"):
+                values.append(None)
+                continue
+            value = int(bits, 2)
+            values.append(value - lift if port.signed and bits[0] == "1" else value)
+        found[port.name] = values
+        start = stop
     return found
 
 
