@@ -55,6 +55,7 @@ bench-cost: $(BASE)
 .PHONY: tables
 tables: $(BASE)
 	$(VENV)/bin/ohmformer claims --page docs/claims.md
+	$(VENV)/bin/ohmformer claims --page README.md
 	$(VENV)/bin/ohmformer limits --page docs/claims.md
 	$(VENV)/bin/ohmformer encodings --page docs/encodings.md --picture docs/pictures/encodings.svg
 
