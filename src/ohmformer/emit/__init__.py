@@ -1,1 +1,36 @@
 """Hardware from the specification: SPICE netlists and RTL, and the tools that run them."""
+
+from ohmformer.emit.checks import EmitError, SimulatorError
+from ohmformer.emit.rtl_areas import BlockGates, block_gates, digital_blocks, gate_area_m2
+from ohmformer.emit.rtl_dense import corrector, dense_control
+from ohmformer.emit.rtl_encoder import encoder
+from ohmformer.emit.rtl_function import function_lane
+from ohmformer.emit.rtl_function_model import FixedPointFunction
+from ohmformer.emit.rtl_play import Played, play_product
+from ohmformer.emit.rtl_shift_add import TileLayout, shift_add
+from ohmformer.emit.rtl_softmax import SoftmaxRow, softmax_row
+from ohmformer.emit.rtl_text import Port, RtlModule
+from ohmformer.emit.rtl_tile import tile_control
+
+__all__ = [
+    "BlockGates",
+    "EmitError",
+    "FixedPointFunction",
+    "Played",
+    "Port",
+    "RtlModule",
+    "SimulatorError",
+    "SoftmaxRow",
+    "TileLayout",
+    "block_gates",
+    "corrector",
+    "dense_control",
+    "digital_blocks",
+    "encoder",
+    "function_lane",
+    "gate_area_m2",
+    "play_product",
+    "shift_add",
+    "softmax_row",
+    "tile_control",
+]
