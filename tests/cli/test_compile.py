@@ -124,3 +124,51 @@ def test_a_generation_is_a_prompt_and_a_growing_cache(
         assert (refused.code, len(refused.err.strip().splitlines())) == (2, 1)
         assert str(option[0]) in refused.err
     assert command("estimate", make_model("bert"), "--generate", 2, "--tokens", 4).code == 2
+
+
+T5 = {
+    "model_type": "t5",
+    "architectures": ["T5ForConditionalGeneration"],
+    "vocab_size": 40,
+    "d_model": 8,
+    "d_kv": 4,
+    "d_ff": 12,
+    "num_layers": 1,
+    "num_heads": 2,
+    "num_decoder_layers": 1,
+    "decoder_start_token_id": 0,
+}
+
+
+def t5_step_macs(given: int, context: int) -> int:
+    """Own products of one decode step: projections, feed-forward, both attentions, next-token head."""
+    linear = 4 * 8 * 8 + 2 * 8 * 8 + 2 * 8 * 12 + 8 * 40  # keys and values of the encoder are there already
+    return linear + 2 * 8 * (context + 1) + 2 * 8 * given
+
+
+def test_a_decoder_reads_all_that_its_encoder_was_given(command: Command, tmp_path: Path) -> None:
+    model, out = tmp_path / "tiny.json", tmp_path / "out.json"  # a configuration of any file name
+    model.write_text(json.dumps(T5))
+    for context in (None, 3):
+        more = () if context is None else ("--context", context)
+        ended = command("compile", model, "--phase", "decode", "--tokens", 9, *more, "--json", out)
+        assert ended.code == 0, ended.err
+        found = json.loads(out.read_text())["result"]["aten_macs"]
+        assert found == t5_step_macs(9, 9 if context is None else context)
+
+
+def test_a_generation_of_an_encoder_decoder_starts_with_one_token(command: Command, tmp_path: Path) -> None:
+    model, out = tmp_path / "tiny.json", tmp_path / "out.json"
+    model.write_text(json.dumps(T5))
+
+    def macs(*arguments: object) -> int:
+        ended = command(*arguments, "--json", out)
+        assert ended.code == 0, ended.err
+        result = json.loads(out.read_text())["result"]
+        return int(result["levels"]["typical"]["macs"] if "levels" in result else result["macs"])
+
+    whole = macs("estimate", model, "--generate", 4, "--tokens", 9)
+    steps = [macs("estimate", model, "--phase", "prefill", "--tokens", 9)]
+    for context in (1, 2, 3):
+        steps.append(macs("estimate", model, "--phase", "decode", "--tokens", 9, "--context", context))
+    assert whole == sum(steps)

@@ -10,7 +10,10 @@ __all__ = ["run_of"]
 
 
 def run_of(phase: str, *, tokens: int, batch: int, context: int | None) -> dict[str, Any]:
-    """Keyword arguments of ``compile_model``; the cache of a decode step holds ``tokens`` by default."""
+    """Keyword arguments of ``compile_model``; the cache of a decode step holds ``tokens`` by default.
+
+    What an encoder-decoder model was given has ``tokens`` tokens in every phase, whatever the context.
+    """
     from ohmformer.compiler import PHASES
 
     if phase not in PHASES:
@@ -21,7 +24,7 @@ def run_of(phase: str, *, tokens: int, batch: int, context: int | None) -> dict[
         return {
             "phase": phase,
             "batch": batch,
-            "tokens": 1,
+            "tokens": tokens,
             "context": tokens if context is None else context,
         }
     return {"phase": phase, "batch": batch, "tokens": tokens, "context": context or 0}

@@ -91,11 +91,14 @@ def generation(
     level: Level = "typical",
     library: Library = LIBRARY,
     tolerance: float = TOLERANCE,
+    start: int | None = None,
 ) -> GenerationReport:
     """Cost the generation of ``tokens`` tokens behind the prompt ``prefill``.
 
     decode: the program of one decode step behind a context of that many tokens
-    total = prefill + Σ decode(context), context = prompt … prompt + tokens − 2
+    start:  tokens in the cache behind ``prefill``; by default those of the prompt (an encoder-decoder model
+            keeps its prompt apart, and its decoder's cache begins with one token)
+    total = prefill + Σ decode(context), context = start … start + tokens − 2
     A stretch of contexts is halved until the step in its middle lies within ``tolerance`` of the straight
     line between its ends, in time and in energy.
     Error: ``interpolation_error``; 0 with ``tolerance`` 0, where every step is costed.
@@ -103,7 +106,8 @@ def generation(
     if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
         raise UserError(f"{tokens!r} tokens are to be generated: it must be a whole number of at least 1.")
     first = estimate(prefill, chip, level=level, library=library)
-    start, end = prefill.tokens, prefill.tokens + tokens - 2
+    start = prefill.tokens if start is None else start
+    end = start + tokens - 2
     known: dict[int, CostReport] = {}
 
     def at(context: int) -> CostReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,4 +74,10 @@ def program_from(model: str, chip: ChipSpec, **run: Any) -> Program:
 def is_program_file(model: str) -> bool:
     """Whether ``model`` names a file that ``compile`` may have written: JSON, but no configuration."""
     path = Path(model)
-    return path.is_file() and path.suffix == ".json" and path.name != "config.json"
+    if path.suffix != ".json" or path.name == "config.json" or not path.is_file():
+        return False
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True  # load_program says what is wrong with it
+    return not (isinstance(found, dict) and "model_type" in found and "format" not in found)

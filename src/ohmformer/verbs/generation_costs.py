@@ -46,20 +46,22 @@ def estimate_generation(
 
     The prompt's run gives the first token, every other one takes a decode step behind a longer cache. Steps
     are traced at few contexts (sizes are affine in the context between them, which is proved by one more) and
-    costed at as many as the totals need (``costs.generation``).
+    costed at as many as the totals need (``costs.generation``). The decoder of an encoder-decoder model
+    starts with one token, and reads the encoder's keys and values of ``prompt`` tokens in every step.
     Error: UserError for a model without a cache, or a sequence beyond what it takes.
     """
     if is_program_file(model):
         raise UserError(f"{model} is one run: a generation needs the model, since its cache grows.")
     started = time.perf_counter()
     first = compile_model(model, chip, phase="prefill", batch=batch, tokens=prompt).program
-    decode = _decode(model, chip, batch, prompt, tokens) if tokens > 1 else _none
+    start = 1 if getattr(load_config(model), "is_encoder_decoder", False) else prompt
+    decode = _decode(model, chip, batch, prompt, tokens, start) if tokens > 1 else _none
     return GenerationCosts(
         model=model,
         batch=batch,
         prompt=prompt,
         tokens=tokens,
-        levels={level: generation(first, decode, tokens, chip, level=level) for level in LEVELS},
+        levels={level: generation(first, decode, tokens, chip, level=level, start=start) for level in LEVELS},
         assumptions=first.assumptions,
         chip=dict(leaves(chip)),
         chip_name=chip.name,
@@ -68,13 +70,15 @@ def estimate_generation(
     )
 
 
-def _decode(model: str, chip: ChipSpec, batch: int, prompt: int, tokens: int) -> Callable[[int], Program]:
+def _decode(
+    model: str, chip: ChipSpec, batch: int, prompt: int, tokens: int, start: int
+) -> Callable[[int], Program]:
     """The program of one decode step behind a context; each is made once."""
     family = decode_family(
         load_config(model),
         batch=batch,
-        first=prompt,
-        last=prompt + tokens - 2,
+        first=start,
+        last=start + tokens - 2,
         tokens=prompt,
         name=model,
     )
