@@ -2,6 +2,7 @@
 
 from ohmformer.emit.checks import EmitError, SimulatorError
 from ohmformer.emit.rtl_areas import BlockGates, block_gates, digital_blocks, gate_area_m2
+from ohmformer.emit.rtl_chip import RTL_PARTS, chip_layout, chip_module
 from ohmformer.emit.rtl_dense import corrector, dense_control
 from ohmformer.emit.rtl_encoder import encoder
 from ohmformer.emit.rtl_function import function_lane
@@ -13,6 +14,7 @@ from ohmformer.emit.rtl_text import Port, RtlModule
 from ohmformer.emit.rtl_tile import tile_control
 
 __all__ = [
+    "RTL_PARTS",
     "BlockGates",
     "EmitError",
     "FixedPointFunction",
@@ -23,6 +25,8 @@ __all__ = [
     "SoftmaxRow",
     "TileLayout",
     "block_gates",
+    "chip_layout",
+    "chip_module",
     "corrector",
     "dense_control",
     "digital_blocks",
