@@ -1,0 +1,64 @@
+"""The rows of the hardware's checks, on chips as they are and on hardware with a fault."""
+
+from dataclasses import replace
+
+import pytest
+
+from ohmformer.emit import rtl_chip
+from ohmformer.errors import UserError
+from ohmformer.specs import preset
+from ohmformer.verbs import verify_rtl
+from ohmformer.verbs.verify_rtl import rtl_checks
+
+CHIP = preset("wang2024")
+
+
+@pytest.mark.parametrize("name", ["wang2024", "wang2024_4bit_cells"])
+def test_the_hardware_of_a_preset_passes(name):
+    checks = list(rtl_checks(preset(name), quick=True))
+    assert [check.name for check in checks] == [
+        "RTL encoder",
+        "gates of the encoder",
+        "RTL function lanes",
+        "integer functions",
+        "RTL tile",
+        "RTL error correction",
+    ]
+    assert all(check.passed for check in checks)
+    assert [check.cases for check in checks] == [256, 256, 10000, 10000, 16, 1073]
+    assert {check.worst for check in checks if check.unit == verify_rtl.WRONG} == {0.0}
+
+
+def test_all_words_and_the_gates_of_a_small_tile(monkeypatch):
+    monkeypatch.setattr(verify_rtl, "LANES", ("reciprocal",))
+    adc = replace(CHIP.tile.adc, bitlines_per_adc=8)
+    tile = replace(CHIP.tile, wordlines=8, active_wordlines=8, bitlines=8, adc=adc)
+    checks = {check.name: check for check in rtl_checks(replace(CHIP, tile=tile))}
+    assert all(check.passed for check in checks.values())
+    assert checks["RTL function lanes"].cases == 2**16
+    assert checks["gates of the tile"].cases == 1
+    assert checks["gates of the tile"].tool.startswith("Yosys 0.")
+
+
+def test_a_fault_fails_its_row(monkeypatch):
+    whole = rtl_chip.chip_module
+
+    def faulty(chip, part):
+        module = whole(chip, part)
+        source = module.source.replace("base + wide_planes;", "(base + wide_planes) | 23'd4;")
+        source = source.replace("3'd5: switches = {1'd0, 2'd2}", "3'd5: switches = {1'd1, 2'd2}")
+        return replace(module, whole=source)
+
+    monkeypatch.setattr(verify_rtl, "chip_module", faulty)
+    passed = {check.name: check.passed for check in rtl_checks(CHIP, quick=True)}
+    assert [name for name, good in passed.items() if not good] == [
+        "RTL encoder",
+        "gates of the encoder",
+        "RTL tile",
+    ]
+
+
+def test_a_missing_tool_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="iverilog is not installed: it comes with Icarus Verilog"):
+        next(rtl_checks(CHIP))
