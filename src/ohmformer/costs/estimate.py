@@ -299,7 +299,7 @@ def estimate(
         notes=_notes(program, chip, run),
         latency_sequential_s=run.sequential_s,
         latency_unoverlapped_s=run.unoverlapped_s,
-        latency_bound_s=max(busy_seconds(run).values()),
+        latency_bound_s=max(busy_seconds(run).values()) / run.chip_count,
         kinds=kind_costs(run, energy_units(chip, library, level)),
         buffer=_buffer_use(run, chip),
         chips=_chips_use(run, chip),
