@@ -150,8 +150,8 @@ class CostReport:
                            within a step side by side from its start to its end
     latency_unoverlapped_s: Σ of the steps' times on an idle chip by the rules of the schedule: what overlap
                            between steps and reading ahead saves is the difference to the latency
-    latency_bound_s:       busy time of the busiest resource (several chips: their mean), below which no order of
-                           steps can get
+    latency_bound_s:       busy time of the busiest resource (several chips: their mean), below which no order
+                           of steps can get
     kinds:                 by kind of operation
     buffer:                homes of intermediates; None where the program does not tell its data flow
     chips:                 where the number of chips is limited
