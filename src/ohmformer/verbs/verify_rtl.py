@@ -165,12 +165,11 @@ def _corrector(data_bits: int, seed: int) -> Outcome:
     data = torch.tensor([source.getrandbits(1) for _ in range(data_bits)])
     whole = torch.cat([data, secded.encode(data).long()])
     count = len(whole)
-    doubles = source.sample(
-        [(k, j) for k in range(count) for j in range(k)], min(1000, count * (count - 1) // 2)
-    )
-    words = whole.repeat(1 + count + len(doubles), 1)
-    for place, flipped in enumerate([(k,) for k in range(count)] + doubles):
-        words[place + 1, list(flipped)] ^= 1
+    pairs = [[k, j] for k in range(count) for j in range(k)]
+    errors = [[k] for k in range(count)] + source.sample(pairs, min(MAX_DOUBLES, len(pairs)))
+    words = whole.repeat(1 + len(errors), 1)
+    for place, flipped in enumerate(errors):
+        words[place + 1, flipped] ^= 1
     corrected, status = secded.correct(words[:, :data_bits], words[:, data_bits:])
     seen = icarus.sweep(
         corrector(data_bits), {"data": _packed(words[:, :data_bits]), "check": _packed(words[:, data_bits:])}
