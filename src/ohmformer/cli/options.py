@@ -32,7 +32,9 @@ __all__ = [
 ModelName = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="An embedded model (see `models`), a Hugging Face folder or hub id."
+        metavar="MODEL",
+        help="An embedded model (see `models`), a Hugging Face folder or hub id; to compile or to estimate "
+        "also a published configuration or a JSON file.",
     ),
 ]
 TaskName = Annotated[

@@ -25,7 +25,8 @@ class GenerationReport:
 
     prefill:        the prompt, which gives the first token
     first, last:    the decode steps of the second and of the last token; None where there is none
-    latency_s, energy_J, macs: of everything; area_m2: of the chip that the last step needs
+    latency_s, energy_J, macs: of everything, interpolated alike
+    area_m2:        of the chip that the last step needs
     time_to_first_token_s: latency of the prompt
     tokens_per_s:   over the decode steps; None without one
     lifetime_s:     of the dense cells when such generations follow each other; None if nothing is written

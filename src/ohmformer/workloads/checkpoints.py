@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,9 +112,12 @@ def weight_format(folder: Path) -> WeightFormat:
     )
 
 
-def _shapes(config_only: bool) -> str:
-    """Where a configuration is enough, the published ones are choices too."""
-    return f" nor a published configuration ({', '.join(SHAPES)})" if config_only else ""
+def _shapes(name: str, config_only: bool) -> str:
+    """Where a configuration is enough, the published ones are choices too: the nearest, or all."""
+    if not config_only:
+        return ""
+    near = get_close_matches(name, SHAPES, n=1)
+    return f" nor a published configuration ({f'did you mean {near[0]}?' if near else ', '.join(SHAPES)})"
 
 
 def _names() -> str:
@@ -149,8 +153,9 @@ def _fetch(hub_id: str, config_only: bool) -> Path:
         ) from error
     except (OSError, HfHubHTTPError) as error:
         raise UserError(
-            f"{hub_id} is neither an embedded model ({_names()}) nor a local folder{_shapes(config_only)}, "
-            "and fetching it from the Hugging Face hub needs the network, which did not answer."
+            f"{hub_id} is neither an embedded model ({_names()}) nor a local folder"
+            f"{_shapes(hub_id, config_only)}, and fetching it from the Hugging Face hub needs the network, "
+            "which did not answer."
         ) from error
     return folder
 
