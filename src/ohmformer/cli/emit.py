@@ -114,6 +114,32 @@ def dense(
     _write(circuit, "ngspice", out)
 
 
+@app.command("rtl")
+def rtl(
+    part: Annotated[
+        str,
+        typer.Argument(metavar="PART", help="encoder, shift_add, exp, tile_control, ...: what the chip has."),
+    ],
+    out: Annotated[
+        str, typer.Option("--out", metavar="FILE.v", help="The Verilog file; - for standard output.")
+    ] = STDOUT,
+    chip: Chip = None,
+    settings: Settings = None,
+    threads: Threads = None,
+    debug: Debug = False,
+) -> None:
+    """Write one part of the chip's digital hardware as Verilog, with all that it instantiates."""
+    open_output(None, out, threads=threads)
+    hardware = one_chip(chip, settings)
+    from ohmformer.emit import chip_module
+
+    module = chip_module(hardware, part)
+    if out == STDOUT:
+        typer.echo(module.source, nl=False)
+        return
+    open_output(None).say(f"Verilog: {module.write(out)}")
+
+
 def _write(circuit: Circuit, dialect: str, out: str) -> None:
     from ohmformer.emit.spice_circuit import circuit_text
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from ohmformer.specs import ChipSpec
 from ohmformer.verbs.verify_circuits import circuit_checks
 from ohmformer.verbs.verify_rows import Check
+from ohmformer.verbs.verify_rtl import rtl_checks
 
 __all__ = ["Verification", "verify"]
 
 # A chain takes a chip, whether to be quick, and a seed.
-CHAINS: tuple[Callable[..., Iterator[Check]], ...] = (circuit_checks,)
+CHAINS: tuple[Callable[..., Iterator[Check]], ...] = (circuit_checks, rtl_checks)
 
 
 @dataclass(frozen=True, kw_only=True)
