@@ -34,6 +34,7 @@ class _Known:
     place:    where a function without a rule belongs; empty: nowhere
     question: it asks about a tensor
     writes:   it changes its first argument, whatever the other arguments
+    asked:    it does so if it is told to (``inplace``)
     dropout:  it must not be active
     """
 
@@ -42,6 +43,7 @@ class _Known:
     place: str
     question: bool
     writes: bool
+    asked: bool
     dropout: bool
 
 
@@ -94,21 +96,31 @@ class ChipMode(TorchFunctionMode):
         name = name_of(func)
         rule, place = rule_for(name)
         return _Known(
-            name, rule, place, name in QUESTIONS, writes_into_first(func, (), {}), "dropout" in name
+            name,
+            rule,
+            place,
+            name in QUESTIONS,
+            writes_into_first(func, (), {}),
+            writes_into_first(func, (), {"inplace": True}),
+            "dropout" in name,
         )
 
     def _send(self, func: Callable[..., Any], known: _Known, args: Arguments, kwargs: Keywords) -> Any:
         floats = floats_in(args, [])
         if kwargs:
             floats_in(kwargs, floats)
-        if all(is_constant(tensor) for tensor in floats):
+        for tensor in floats:
+            if not is_constant(tensor):
+                break
+        else:
             if floats and not known.question:
                 self.runtime.note("constants and addresses", CONTROL, "no arithmetic on activations")
             return mark_constant(func(*args, **kwargs))
         name = known.name
         if kwargs.get("out") is not None:
             raise unknown(self.runtime, f"{name} with out=")
-        writes = known.writes or writes_into_first(func, args, kwargs)
+        told = known.asked and (kwargs or (len(args) == 2 and args[1] is True))
+        writes = known.writes or (told and writes_into_first(func, args, kwargs))
         target = args[0] if writes and isinstance(args[0], Tensor) else None
         if target is not None and self.runtime.block_of(target) is not None:
             raise UserError(
