@@ -260,7 +260,7 @@ def measure(
     def attempt(name: str, run: Callable[[], Iterable[Row]]) -> None:
         try:
             kept(run())
-        except Exception as error:
+        except Exception as error:  # one work that fails costs its own rows alone, and the table says why
             remarks.append(f"{name} was not measured: {type(error).__name__}: {error}".splitlines()[0])
             say(remarks[-1])
 

@@ -21,7 +21,9 @@ from ohmformer.verbs.documents import plain
 from ohmformer.verbs.estimating import program_of
 from ohmformer.verbs.limits import limits
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "claims.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHIP = preset("wang2024")
 
 
@@ -51,6 +53,14 @@ def test_the_chips_own_claim_is_as_on_the_page(monkeypatch: pytest.MonkeyPatch) 
         between(PAGE, "claims-assumptions").splitlines()
     )
     assert len(others(lines_of(assumption_table(result)))) == 7
+
+
+def test_the_first_page_says_what_the_page_of_claims_says() -> None:
+    """The short table is the long one without how far off a figure is and what it would take."""
+    long = [row.split(" | ") for row in between(PAGE, "claims").splitlines()[2:]]
+    short = [row.strip("| ").split(" | ") for row in between(README, "claims-short").splitlines()[2:]]
+    assert [[row[0].strip("| "), row[1], row[2], row[4], row[5]] for row in long] == short
+    assert len(short) == 14
 
 
 @pytest.mark.parametrize("claim", [*CLAIMS[1:3], *(c for c in CLAIMS if c.kind == "energy_saving")])
