@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ohmformer.compiler.graph import Ref
+from ohmformer.compiler.graph import GraphNode, GraphValue, Ref
 from ohmformer.compiler.names import function_name, words
 from ohmformer.errors import UserError
-
-if TYPE_CHECKING:
-    from ohmformer.compiler.trace_recording import Recording
 
 __all__ = ["known_outcome"]
 
@@ -30,12 +27,32 @@ _NEED_DATA = words(
 )
 
 
+class Recorded(Protocol):
+    """What has been recorded so far: values, the nodes that made them, and the data that is known.
+
+    calls:       the function of each node
+    producer:    value -> node; overwritten: node -> the value that it writes over
+    data:        value -> its tensor, where that is known before the run
+    """
+
+    values: list[GraphValue]
+    nodes: list[GraphNode]
+    calls: list[Callable[..., Any]]
+    producer: dict[int, int]
+    overwritten: dict[int, int]
+    data: dict[int, Tensor]
+
+    def place(self) -> str:
+        """The module and the line that is being run, for a message."""
+        ...
+
+
 class _Unknown(Exception):
     """A value depends on the data."""
 
 
 def known_outcome(
-    recording: Recording,
+    recording: Recorded,
     func: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: tuple[tuple[str, Any], ...],
@@ -66,7 +83,7 @@ def known_outcome(
     raise UserError(f"The operation {name} in {recording.place()} fails: {reason}.") from error
 
 
-def _thaw(value: Any, recording: Recording, known: dict[int, Tensor]) -> Any:
+def _thaw(value: Any, recording: Recorded, known: dict[int, Tensor]) -> Any:
     """Arguments of a node with real tensors on the CPU in them."""
     if isinstance(value, Ref):
         return _evaluate(value.value, recording, known)
@@ -79,7 +96,7 @@ def _thaw(value: Any, recording: Recording, known: dict[int, Tensor]) -> Any:
     return value
 
 
-def _evaluate(value: int, recording: Recording, known: dict[int, Tensor]) -> Tensor:
+def _evaluate(value: int, recording: Recorded, known: dict[int, Tensor]) -> Tensor:
     """The value itself, from the nodes that made it."""
     if value in known:
         return known[value]
