@@ -28,6 +28,7 @@ from ohmformer.devices.resistor import branch_conductance, draw_mismatch, unit_c
 from ohmformer.devices.settling import settling_time_s
 from ohmformer.devices.thermal import johnson_current_A
 from ohmformer.devices.wire import nodal_conductance, static_deviation, wire_attenuation
+from ohmformer.devices.wire_loading import loaded_attenuation, loaded_conductance, loaded_keep
 from ohmformer.devices.wire_solver import effective_conductance
 
 __all__ = [
@@ -45,6 +46,9 @@ __all__ = [
     "effective_conductance",
     "johnson_current_A",
     "level_conductances",
+    "loaded_attenuation",
+    "loaded_conductance",
+    "loaded_keep",
     "nodal_conductance",
     "normal",
     "program",

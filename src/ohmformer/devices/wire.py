@@ -19,7 +19,7 @@ from ohmformer.devices.resistor import branch_conductance
 from ohmformer.numerals import ResistorCode
 from ohmformer.specs import TileSpec
 
-__all__ = ["nodal_conductance", "static_deviation", "wire_attenuation"]
+__all__ = ["nodal_conductance", "resistor_shares", "static_deviation", "wire_attenuation"]
 
 
 def nodal_conductance(conductance_S: Tensor, wire_resistance_ohm: float) -> Tensor:
@@ -133,13 +133,35 @@ def wire_attenuation(tile: TileSpec) -> Tensor:
 
 def _shares(tile: TileSpec) -> tuple[Tensor, float]:
     """c_r, the part of each resistor in a uniform digit, and p, the share of closed switches."""
+    if tile.resident_code == "bits":
+        return resistor_shares(tile), 0.5
     code = ResistorCode(tile.numeral.radix, tile.numeral.polarity)
-    digits = torch.arange(-tile.numeral.max_digit, tile.numeral.max_digit + 1)
-    states = code.switch_states(digits).double()
-    current = states * torch.tensor(code.weights)
-    share = (current * digits[:, None]).sum(0) / digits.square().sum()
-    closed = 0.5 if tile.resident_code == "bits" else float(states.abs().mean()) / 2
-    return share, closed
+    states = code.switch_states(_all_digits(tile)).double()
+    return resistor_shares(tile), float(states.abs().mean()) / 2
+
+
+def _all_digits(tile: TileSpec) -> Tensor:
+    return torch.arange(-tile.numeral.max_digit, tile.numeral.max_digit + 1)
+
+
+def resistor_shares(tile: TileSpec, digits: Tensor | None = None) -> Tensor:
+    """c_r = E[w_r state_r d] / E[d^2], the part of each resistor in a digit; they add to 1.
+
+    digits:  digits whose statistics count, any shape; every digit once (uniform) without it, or if all are 0
+    returns: [resistor], float64
+    """
+    code = ResistorCode(tile.numeral.radix, tile.numeral.polarity)
+    every = _all_digits(tile)
+    times = torch.ones(len(every), dtype=torch.float64)
+    if digits is not None and bool(digits.any()):
+        most = tile.numeral.max_digit
+        if not -most <= int(digits.min()) <= int(digits.max()) <= most:
+            raise DeviceError(f"digits run outside -{most} to {most}, the digits of radix {tile.numeral.radix}.")
+        times = torch.bincount(digits.flatten().long() + most, minlength=len(every)).double()
+    current = code.switch_states(every).double() * torch.tensor(code.weights)
+    weighted = times * every
+    share: Tensor = (current * weighted[:, None]).sum(0) / (weighted * every).sum()
+    return share
 
 
 def static_deviation(tile: TileSpec) -> float:
