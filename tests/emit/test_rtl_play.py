@@ -54,7 +54,7 @@ def test_rows_follow_each_other_and_the_gates_do_the_same():
 
 def test_nothing_stands_on_the_wordlines_while_a_row_is_loaded():
     tile = quiet(CHIP.tile, wordlines=8, bitlines=8, active_wordlines=8, adc={"bitlines_per_adc": 8})
-    layout = TileLayout(tile=tile, streamed_bits=4, resident_bits=4)
+    layout = TileLayout(tile=replace(tile, settling_time_s=10e-9), streamed_bits=4, resident_bits=4)
     streamed, resident = operands(2, 3, 2, bits=4)
     signals = play_product(layout, streamed, resident, 1e9).signals
     loading = [clock for clock, ready in enumerate(signals["ready"]) if ready == 1]

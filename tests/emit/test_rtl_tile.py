@@ -1,5 +1,6 @@
 """The assembled tile in cocotb: whole matrix products against the reference crossbar, bit for bit."""
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from ohmformer.crossbars import compute, resident_planes, resistor_weights
+from ohmformer.devices import settling_time_s
 from ohmformer.emit.checks import EmitError
 from ohmformer.emit.rtl_shift_add import TileLayout
 from ohmformer.emit.rtl_tile import settle_cycles, tile_control
@@ -31,6 +33,7 @@ def tile(radix=7, polarity="shared", code="bits", wordlines=16, bitlines=32, act
         bitlines=bitlines,
         active_wordlines=active,
         environment_noise=0.0,
+        settling_time_s=10e-9,
         adc=quiet,
     )
 
@@ -154,6 +157,15 @@ def test_clocks_of_a_row(tmp_path):
     assert settle_cycles(layout, CLOCK_Hz) == 4
     least = 3 * 3 * (4 + 32)
     assert least <= took["clocks"][0] <= least + 3 * 3 * (32 // 5 + 2)
+
+
+def test_settling_is_what_is_stated_or_what_the_circuit_needs():
+    """Whole clocks at 1 GHz; nothing stated, or less than the circuit needs, are the circuit's."""
+    needed = math.ceil(settling_time_s(tile()) * 1e9)
+    assert needed > 1  # else the last line shows nothing
+    for stated, clocks in ((needed * 1e-9 + 4e-9, needed + 4), (0.0, needed), (1e-12, needed)):
+        layout = TileLayout(tile=replace(tile(), settling_time_s=stated), streamed_bits=8, resident_bits=8)
+        assert settle_cycles(layout, 1e9) == clocks
 
 
 def test_settling_that_no_counter_waits_for():

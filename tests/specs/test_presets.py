@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from statistics import NormalDist
 
 import pytest
 
 from ohmformer import chips
+from ohmformer.devices import settling_time_s
 from ohmformer.functions import function_names, max_error
 from ohmformer.specs import (
     Source,
@@ -134,12 +136,13 @@ def test_environment_noise_is_a_third_of_five_percent():
     assert preset("wang2024").tile.environment_noise == 0.05
 
 
-def test_settling_takes_seven_time_constants():
-    """128 segments of 1 fF behind 128 units in parallel: one time constant is R·C of a single unit."""
-    chip = preset("wang2024")
-    constant_s = chip.tile.resistor.unit_resistance_ohm / 128 * 128 * 1e-15
-    assert 7 * constant_s == pytest.approx(7e-9, rel=1e-12)
-    assert 7 * constant_s <= chip.tile.settling_time_s <= 2 * 7 * constant_s
+def test_settling_is_left_to_the_circuit():
+    """No preset states a time, and the one that its source tells is the circuit's, to the digits printed."""
+    for name in names():
+        assert preset(name).tile.settling_time_s == 0.0
+    told = re.search(r"([0-9.]+) ns for 128 x 128", sources("wang2024")["tile.settling_time_s"].text)
+    assert told is not None
+    assert f"{settling_time_s(preset('wang2024').tile) * 1e9:.2f}" == told[1]
 
 
 def test_seven_level_step_of_the_lossy_reading():

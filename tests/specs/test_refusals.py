@@ -42,7 +42,7 @@ IMPOSSIBLE = [
     ("tile.resistor.mismatch", 0.6, "between 0 and 0.5"),
     ("tile.resistor.unit_resistance_ohm", 0.0, "above 0"),
     ("tile.resistor.switch_resistance_ohm", 2e6, "between 0 and 1e+06"),
-    ("tile.settling_time_s", 0.0, "above 0"),
+    ("tile.settling_time_s", -1e-9, "between 0 and 1000"),
     ("dense.cell.bits", 0, "between 1 and 4"),
     ("dense.cell.bits", 5, "between 1 and 4"),
     ("dense.cell.g_min_S", 1e-4, "below g_max_S = 0.0001"),

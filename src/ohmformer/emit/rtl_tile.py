@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ohmformer.devices import settling_time_s
 from ohmformer.emit.checks import EmitError
 from ohmformer.emit.rtl_encoder import encoder, sign_lines
 from ohmformer.emit.rtl_shift_add import TileLayout, shift_add
@@ -13,8 +14,12 @@ __all__ = ["analog_ports", "settle_cycles", "tile_control"]
 
 
 def settle_cycles(layout: TileLayout, clock_Hz: float) -> int:
-    """Clocks from switching the wordlines to settled bitlines, at least 1."""
-    return max(1, math.ceil(layout.tile.settling_time_s * clock_Hz - 1e-9))
+    """Clocks from switching the wordlines to settled bitlines, at least 1.
+
+    The time that the tile states, or what its circuit needs if that is longer.
+    """
+    settled_s = max(layout.tile.settling_time_s, settling_time_s(layout.tile))
+    return max(1, math.ceil(settled_s * clock_Hz - 1e-9))
 
 
 def analog_ports(layout: TileLayout) -> tuple[Port, ...]:

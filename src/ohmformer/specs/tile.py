@@ -135,7 +135,9 @@ class TileSpec:
     resident_code:       ``bits``: two's complement, one bitline per bit;
                          ``digits``: balanced digits, a pair of bitlines per resistor
     environment_noise:   sd of the noise on a bitline per conversion, in unit currents
-    settling_time_s:     time from switching to a settled bitline
+    settling_time_s:     time from switching to a settled bitline that the design states; the tile waits
+                         for it, or for what its circuit needs (``devices.settling_time_s``) if that is
+                         longer; 0: nothing is stated
     """
 
     wordlines: int
@@ -153,7 +155,7 @@ class TileSpec:
         require_count(self, 1, self.wordlines, "active_wordlines")
         require_choice(self, ("bits", "digits"), "resident_code")
         require_between(self, 0, 1000, "environment_noise")
-        require_positive(self, "settling_time_s")
+        require_between(self, 0, 1000, "settling_time_s")
         if self.active_wordlines < self.numeral.resistors_per_digit:
             refuse(
                 self,
