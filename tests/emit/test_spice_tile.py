@@ -114,7 +114,7 @@ def test_vacask_finds_the_currents_of_a_tile_of_full_size(radix: int, polarity: 
 
 @pytest.mark.parametrize(("wire", "unit"), [(0.5, 1e6), (5.0, 1e5)])
 def test_the_batched_solver_is_what_a_simulator_finds_at_full_size(wire: float, unit: float) -> None:
-    """1e-6 is promised of the exact form, 1e-3 of the fast one, of the largest bitline current."""
+    """1e-6 of the largest bitline current is promised."""
     tile = tile_of(128, wire=wire)
     tile = replace(tile, resistor=replace(tile.resistor, unit_resistance_ohm=unit))
     digits, planes, _ = operands(tile, seed=6)
@@ -122,8 +122,6 @@ def test_the_batched_solver_is_what_a_simulator_finds_at_full_size(wire: float, 
     volts = PERIPHERY.read_voltage_V * wordline_states(tile, digits).double()
     cells = cell_conductance(tile, planes)
     assert worst(volts @ effective_conductance(cells, wire), found) < RELATIVE
-    fast = volts @ effective_conductance(cells, wire, tolerance=1e-3)
-    assert 1e-8 < worst(fast, found) < 1e-3
 
 
 @pytest.mark.parametrize("code", ["bits", "digits"])

@@ -33,7 +33,7 @@ def test_circuits_of_the_presets_pass(chip: str) -> None:
         "settling",
     }
     assert all(row.cases > 0 and row.seconds > 0 for row in rows)
-    exact = [row for row in rows if row.unit == "of the largest" and row.name != "fast wires"]
+    exact = [row for row in rows if row.unit == "of the largest" and row.name != "batched wires"]
     assert len(exact) == 3
     assert max(row.worst for row in exact) < 1e-9
 

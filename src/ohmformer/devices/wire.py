@@ -156,7 +156,9 @@ def resistor_shares(tile: TileSpec, digits: Tensor | None = None) -> Tensor:
     if digits is not None and bool(digits.any()):
         most = tile.numeral.max_digit
         if not -most <= int(digits.min()) <= int(digits.max()) <= most:
-            raise DeviceError(f"digits run outside -{most} to {most}, the digits of radix {tile.numeral.radix}.")
+            raise DeviceError(
+                f"digits run outside -{most} to {most}, the digits of radix {tile.numeral.radix}."
+            )
         times = torch.bincount(digits.flatten().long() + most, minlength=len(every)).double()
     current = code.switch_states(every).double() * torch.tensor(code.weights)
     weighted = times * every
