@@ -1,6 +1,6 @@
-"""The integer function that the RTL computes, against the simulator's floating-point one, for every word."""
+"""The integer function that the RTL computes against the function unit and its native kernels: the same."""
 
-from fractions import Fraction
+import math
 from functools import cache
 
 import pytest
@@ -8,74 +8,80 @@ import torch
 
 from ohmformer.emit.checks import EmitError
 from ohmformer.emit.rtl_function_model import FixedPointFunction, half_even
-from ohmformer.functions import evaluate
+from ohmformer.engine.fused import ELEMENTWISE, KINDS
+from ohmformer.engine.native import Kernels, kernels
+from ohmformer.functions import evaluate, function_table
 from ohmformer.specs import FunctionUnitSpec, preset
 
 UNIT = preset("wang2024").function_unit
 NAMES = ("exp", "reciprocal", "rsqrt", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "quick_gelu")
-# ends of the table at binary fractions: positions are exact in both, and so is everything after them
-SAME = ("exp", "reciprocal", "gelu", "gelu_tanh")
+UNITS = {"128/16": UNIT} | {
+    f"{segments}/{bits}": FunctionUnitSpec(segments=segments, fraction_bits=bits, clock_Hz=1e9, lanes=1)
+    for segments, bits in ((4, 4), (16, 8), (32, 5), (256, 20), (1024, 12), (64, 24), (4096, 18))
+}
 
 
 @cache
-def sweep(name):
-    """Every word of 16 bits: the function, words, results and the units of their last places, arguments."""
-    core = FixedPointFunction(name=name, unit=UNIT)
-    words = range(-(2**15), 2**15) if core.kind == "magnitude" else range(2**16)
+def sweep(name, unit=UNIT, bits=16, fraction=11):
+    """Every word: its argument, and the result that the lane gives, both float64 and exact."""
+    core = FixedPointFunction(name=name, unit=unit, input_bits=bits, input_fraction_bits=fraction)
+    half = 1 << bits - 1
+    words = range(-half, half) if core.kind == "magnitude" else range(2 * half)
     results = [core.evaluate(word) for word in words]
-    unit = torch.tensor([2.0 ** (result.power - core.result_fraction_bits) for result in results])
-    found = torch.tensor([float("inf") if result.infinite else result.word for result in results])
-    arguments = torch.tensor(list(words), dtype=torch.float64) * 2.0**-core.input_fraction_bits
-    return core, list(words), found.double(), unit.double(), -arguments if name == "exp" else arguments
-
-
-def is_tie(core, word):
-    """Whether the exact interpolation between the entries of the table ends half-way between two results."""
-    place = Fraction(core.unit.segments) / Fraction(core.table.high - core.table.low)
-    if core.kind == "normalised":
-        value = Fraction(word, 2**core.input_fraction_bits)
-        while value >= 4:
-            value /= 4
-        while value < 1:
-            value *= 4
-        place *= value - 1
-    else:
-        place *= Fraction(abs(word), 2**core.input_fraction_bits)
-    if place >= core.unit.segments:
-        return False
-    index = int(place)
-    return (core.entries[index] + core.rises[index] * (place - index)) % 1 == Fraction(1, 2)
+    found = [
+        math.inf if result.infinite else math.ldexp(result.word, result.power - core.result_fraction_bits)
+        for result in results
+    ]
+    arguments = torch.tensor(list(words), dtype=torch.float64) * 2.0**-fraction
+    return -arguments if name == "exp" else arguments, torch.tensor(found, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_float64_arithmetic_gives_the_same_results_but_for_ties(name):
-    core, words, found, unit, arguments = sweep(name)
-    reference = evaluate(name, arguments, UNIT) / unit
-    different = (found != reference).nonzero().flatten().tolist()
-    if name in SAME:
-        assert different == []
-    assert all(is_tie(core, words[place]) for place in different)
-    # a tie goes to the even result here; in float64 the rounded quotient of the range decides
-    assert all(abs(found[place] - reference[place]) == 1 for place in different)
-    assert len(different) < 0.01 * len(words)
+def test_every_word_has_the_result_of_the_simulator(name):
+    """Float64, float32 and, where there are any, the native kernels: the very same numbers."""
+    arguments, found = sweep(name)
+    assert torch.equal(evaluate(name, arguments, UNIT), found)
+    assert torch.equal(evaluate(name, arguments.float(), UNIT).double(), found)
+    native = kernels()
+    if native is not None and name in ELEMENTWISE:
+        curve = native.curve(KINDS[name], function_table(name, UNIT.segments, UNIT.fraction_bits))
+        assert torch.equal(native.function(arguments.float(), curve).double(), found)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_float32_arithmetic_differs_by_one_unit_at_most(name):
-    """Float32 errs by far less than half a unit (2^-22 of 6, or of 16, against 2^-17), so by one result."""
-    _, _, found, unit, arguments = sweep(name)
-    difference = (found - evaluate(name, arguments.float(), UNIT).double() / unit)[found.isfinite()]
-    assert difference.abs().max() <= 1
-    if name in ("reciprocal", "gelu", "gelu_tanh"):
-        assert not difference.any()
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize(("bits", "fraction"), [(10, 6), (9, 0), (12, 12)])
+def test_other_units_and_other_words(unit, bits, fraction):
+    """Float32 rounds what it cannot hold: x - T(|x|) of more than 24 bits, and nothing else."""
+    for name in NAMES:
+        arguments, found = sweep(name, UNITS[unit], bits, fraction)
+        assert torch.equal(evaluate(name, arguments, UNITS[unit]), found)
+        assert torch.equal(evaluate(name, arguments.float(), UNITS[unit]), found.float())
 
 
-def test_fewer_position_bits_show():
-    _, words, found, _, _ = sweep("exp")
-    core = FixedPointFunction(name="exp", unit=UNIT, position_bits=12)
-    coarse = torch.tensor([core.evaluate(word).word for word in words])
-    assert 0 < int((coarse != found).sum()) < 100
-    assert (coarse - found).abs().max() == 1
+@pytest.mark.parametrize("name", [name for name in NAMES if name in ELEMENTWISE])
+def test_the_native_kernels_of_other_units(name):
+    for instructions in ("portable", kernels().name) if kernels() is not None else ():
+        found = Kernels(instructions)
+        for unit in UNITS.values():
+            arguments, results = sweep(name, unit, 12, 12)
+            curve = found.curve(KINDS[name], function_table(name, unit.segments, unit.fraction_bits))
+            assert torch.equal(found.function(arguments.float(), curve), results.float())
+
+
+def test_places_have_no_bits_that_are_always_zero():
+    """gelu has 32 segments per unit: 5 of the 11 bits behind the point choose the segment, 6 are left."""
+    bits = {name: FixedPointFunction(name=name, unit=UNIT).position_bits for name in NAMES}
+    assert bits == {
+        "exp": 14,
+        "reciprocal": 8,
+        "rsqrt": 9,
+        "gelu": 6,
+        "gelu_tanh": 6,
+        "silu": 12,
+        "sigmoid": 12,
+        "tanh": 11,
+        "quick_gelu": 12,
+    }
 
 
 def test_rounding_half_to_even():
@@ -89,7 +95,6 @@ def test_rounding_half_to_even():
         ({"name": "gelu_new"}, "name is 'gelu_new'"),
         ({"input_bits": 3, "input_fraction_bits": 0}, "input_bits is 3: allowed is 4 to 48"),
         ({"input_fraction_bits": 17}, "input_fraction_bits is 17: allowed is 0 to 16"),
-        ({"position_bits": 1}, "position_bits is 1: allowed is 2 to 48"),
     ],
 )
 def test_units_that_no_lane_has(change, says):

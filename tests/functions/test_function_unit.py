@@ -78,7 +78,9 @@ def test_second_derivatives_are_bounded_as_stated(name):
 @pytest.mark.parametrize("name", [name for name, curve in CURVES.items() if curve.high is None])
 def test_what_lies_beyond_the_range_is_largest_at_its_end(make_unit, name):
     table = functions.table_of(name, make_unit())
-    rest = (CURVES[name].formula(torch.linspace(table.high, 60, 10001).double()) - table.beyond).abs()
+    rest = (
+        CURVES[name].formula(torch.linspace(table.high, 60, 10001, dtype=torch.float64)) - table.beyond
+    ).abs()
     assert rest.max() == rest[0] <= table.max_error
 
 

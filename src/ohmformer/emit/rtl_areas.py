@@ -48,7 +48,6 @@ _FLIP_FLOPS = {
     "$_SDFFE_": 17 + 7 + 4,
     "$_SDFFCE_": 17 + 11,
 }
-_COARSE_BITS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +99,6 @@ def digital_blocks(chip: ChipSpec) -> dict[str, tuple[str, RtlModule]]:
     for name in ("exp", "reciprocal", "rsqrt", "gelu", "silu"):
         core = FixedPointFunction(name=name, unit=unit)
         blocks[name] = (f"{unit.segments} segments, {core.position_bits} position bits", function_lane(core))
-    coarse = FixedPointFunction(name="exp", unit=unit, position_bits=_COARSE_BITS)
-    blocks["exp, coarse"] = (f"{unit.segments} segments, {_COARSE_BITS} position bits", function_lane(coarse))
     blocks["corrector"] = ("64 data bits, 8 check bits", corrector(64))
     return blocks
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from ohmformer.emit.rtl_function_model import FixedPointFunction
-from ohmformer.emit.rtl_text import Port, RtlModule, binary, bus, index_bits, signed_bits
+from ohmformer.emit.rtl_text import Port, RtlModule, binary, bus, index_bits, signed_bits, times
 
 __all__ = ["function_lane", "power_bits"]
 
@@ -36,34 +38,54 @@ def function_lane(core: FixedPointFunction) -> RtlModule:
     )
 
 
-def _position(core: FixedPointFunction, source: str, width: int) -> tuple[list[str], int]:
-    """Wire ``position`` from an unsigned wire ``source`` of ``width`` bits, and its width."""
+def _position(core: FixedPointFunction, source: str, largest: int) -> tuple[list[str], int]:
+    """Wire ``position`` from an unsigned wire ``source`` of at most ``largest``, and its width."""
     multiplier, shift = core.scale
-    product_bits = (((1 << width) - 1) * multiplier + ((1 << shift) >> 1)).bit_length()
-    rounding = f" + {binary((1 << shift) >> 1, product_bits)}" if shift else ""
-    wide = f"{{{product_bits - width}'d0, {source}}}" if product_bits > width else source
+    half = (1 << shift) >> 1
+    product_bits = (largest * multiplier + half).bit_length()
+    rounding = f" + {binary(half, product_bits)}" if shift else ""
     needed = core.index_bits + core.position_bits
     bits = max(product_bits - shift, needed)
     padding = bits - (product_bits - shift)
     taken = f"product[{product_bits - 1}:{shift}]"
     return [
-        f"  wire {bus(product_bits)}product = {wide} * {binary(multiplier, product_bits)}{rounding};",
+        f"  wire {bus(product_bits)}factor = {source};",
+        f"  wire {bus(product_bits)}product = {times('factor', multiplier, product_bits)}{rounding};",
         f"  wire {bus(bits)}position = {f'{{{padding}{chr(39)}d0, {taken}}}' if padding else taken};",
     ], bits
 
 
-def _table(core: FixedPointFunction) -> tuple[list[str], int]:
-    """Wire ``interpolated`` from wires ``index`` and ``fraction``, and its width."""
+def _table(core: FixedPointFunction, *, mirrored: bool = False) -> tuple[list[str], int]:
+    """Wire ``interpolated`` from wires ``index`` and ``fraction``, and its width.
+
+    mirrored: the segment and the place in it are counted from the end of the table
+    """
     place = core.position_bits
-    entry_bits = max(core.entries).bit_length()
-    rise_bits = max(signed_bits(abs(rise)) for rise in core.rises)
+    pairs = [*zip(core.entries[:-1], core.rises, strict=True)]
+    if mirrored:
+        pairs = [*zip(reversed(core.entries[1:]), (-rise for rise in reversed(core.rises)), strict=True)]
+    rises = [rise for _, rise in pairs]
+    sign = "" if min(rises) < 0 < max(rises) else "-" if min(rises) < 0 else "+"  # one of all, or none
+    entry_bits = max(entry for entry, _ in pairs).bit_length()
+    rise_bits = max(signed_bits(abs(rise)) for rise in rises) - (sign != "")
     both = entry_bits + rise_bits
     bits = entry_bits + place
     rows = [
         f"      {binary(index, core.index_bits)}: table_row = "
-        f"{{{binary(entry, entry_bits)}, {binary(rise, rise_bits)}}};"
-        for index, (entry, rise) in enumerate(zip(core.entries[:-1], core.rises, strict=True))
+        f"{{{binary(entry, entry_bits)}, {binary(abs(rise) if sign else rise, rise_bits)}}};"
+        for index, (entry, rise) in enumerate(pairs)
     ]
+    climb = (
+        [
+            f"  wire signed {bus(rise_bits)}rise = looked_up[{rise_bits - 1}:0];",
+            f"  wire signed {bus(place + 1)}along = {{1'b0, fraction}};",
+            f"  wire signed {bus(bits + 1)}climbed = rise * along;",
+        ]
+        if not sign
+        else [
+            f"  wire {bus(bits + 1)}climbed = looked_up[{rise_bits - 1}:0] * fraction;",
+        ]
+    )
     return [
         f"  function {bus(both)}table_row;",
         f"    input {bus(core.index_bits)}at;",
@@ -74,10 +96,8 @@ def _table(core: FixedPointFunction) -> tuple[list[str], int]:
         "  endfunction",
         f"  wire {bus(both)}looked_up = table_row(index);",
         f"  wire {bus(entry_bits)}entry = looked_up[{both - 1}:{rise_bits}];",
-        f"  wire signed {bus(rise_bits)}rise = looked_up[{rise_bits - 1}:0];",
-        f"  wire signed {bus(place + 1)}along = {{1'b0, fraction}};",
-        f"  wire signed {bus(bits + 1)}climbed = rise * along;",
-        f"  wire {bus(bits)}interpolated = {{entry, {place}'d0}} + climbed[{bits - 1}:0];",
+        *climb,
+        f"  wire {bus(bits)}interpolated = {{entry, {place}'d0}} {sign or '+'} climbed[{bits - 1}:0];",
     ], bits
 
 
@@ -90,9 +110,14 @@ def _fields(core: FixedPointFunction, source: str) -> list[str]:
     ]
 
 
-def _rounded(core: FixedPointFunction, source: str, bits: int, lost: str = "1'b0") -> list[str]:
-    """Wire ``rounded``: ``source`` without its position bits, half to even; ``lost``: bits already cut."""
-    place, whole = core.position_bits, bits - core.position_bits
+def _rounded(
+    core: FixedPointFunction, source: str, bits: int, lost: str = "1'b0", more: int = 0
+) -> list[str]:
+    """Wire ``rounded``: ``source`` without its position bits, half to even.
+
+    lost: bits already cut; more: places to cut beyond the position bits
+    """
+    place, whole = core.position_bits + more, bits - core.position_bits - more
     return [
         f"  wire {bus(whole)}kept = {source}[{bits - 1}:{place}];",
         f"  wire up = {source}[{place - 1}] & (kept[0] | {lost} | (|{source}[{place - 2}:0]));",
@@ -100,11 +125,12 @@ def _rounded(core: FixedPointFunction, source: str, bits: int, lost: str = "1'b0
     ]
 
 
-def _outside(core: FixedPointFunction, position_bits: int) -> str:
-    """Wire ``outside``: whether a position lies behind the last segment."""
-    top = core.position_bits + core.index_bits
-    behind = f"|position[{position_bits - 1}:{top}]" if position_bits > top else "1'b0"
-    return f"  wire outside = {behind};"
+def _beyond(core: FixedPointFunction, source: str, width: int, most: int) -> tuple[str, int]:
+    """Wire ``outside``: whether a reduced word lies behind the last segment; and the largest inside."""
+    end = core.unit.segments << core.position_bits
+    least = bisect_left(range(most + 1), True, key=lambda word: core.position(word) >= end)
+    behind = f"{source} >= {binary(least, width)}" if least <= most else "1'b0"
+    return f"  wire outside = {behind};", least - 1
 
 
 def _fitted(name: str, have: int, need: int) -> str:
@@ -115,28 +141,33 @@ def _fitted(name: str, have: int, need: int) -> str:
 
 
 def _exponential(core: FixedPointFunction) -> str:
-    lines, bits = _position(core, "word", core.input_bits)
+    """2^-p = 2^-(whole + 1) * 2^(1 - fraction): the table counted from its end, no subtraction."""
+    words = 1 << core.input_bits
+    least = bisect_left(range(words), True, key=lambda word: core.evaluate(word).word == 0)
+    lines, bits = _position(core, "word", least - 1)
     power = core.index_bits + core.position_bits
-    highest = core.unit.fraction_bits + 1
-    halvings = index_bits(highest + 1)
-    table, wide = _table(core)
-    count = max(bits - power, halvings) + 1  # of the wire halved: whole part + 1
-    whole = f"position[{bits - 1}:{power}]" if bits > power else "1'b0"
-    padding = count - max(bits - power, 1)
+    table, wide = _table(core, mirrored=True)
+    steps = max(bits - power, 0)
+    too_small = f"word >= {binary(least, core.input_bits)}" if least < words else "1'b0"
+    shifts, name, lost = [], "interpolated", []
+    for step in range(steps):
+        count = min(1 << step, wide)
+        chosen, rest = f"position[{power + step}]", f"{name}[{wide - 1}:{count}]" if count < wide else ""
+        moved = f"{{{count}'d0{', ' if rest else ''}{rest}}}"
+        shifts.append(f"  wire {bus(wide)}shifted{step} = {chosen} ? {moved} : {name};")
+        lost.append(f"({chosen} & (|{name}[{count - 1}:0]))")
+        name = f"shifted{step}"
     return "\n".join(
         [
             *lines,
-            f"  wire {bus(power)}reduced = ~position[{power - 1}:0] + {power}'d1;",
-            f"  wire {bus(count)}halved = {{{padding}'d0, {whole}}} + (|position[{power - 1}:0]);",
-            f"  wire too_small = halved > {binary(highest, count)};",
-            *_fields(core, "reduced"),
+            f"  wire too_small = {too_small};",
+            *_fields(core, "position"),
             *table,
-            f"  wire {bus(halvings)}places = halved[{halvings - 1}:0];",
-            f"  wire {bus(wide)}shifted = interpolated >> places;",
-            f"  wire cut = |(interpolated & ~({{{wide}{{1'b1}}}} << places));",
-            *_rounded(core, "shifted", wide, "cut"),
+            *shifts,
+            f"  wire cut = {' | '.join(lost) or chr(49) + chr(39) + 'b0'};",
+            *_rounded(core, name, wide, "cut", more=1),
             f"  assign result = too_small ? {core.result_bits}'d0 : "
-            f"{_fitted('rounded', wide - core.position_bits + 1, core.result_bits)};",
+            f"{_fitted('rounded', wide - core.position_bits, core.result_bits)};",
         ]
     )
 
@@ -163,15 +194,15 @@ def _normalised(core: FixedPointFunction) -> str:
     ]
     if root:
         lines += [
-            f"  wire {bus(bits + 1)}mantissa = exponent[0] ? {{{name}, 1'b0}} : {{1'b0, {name}}};",
-            f"  wire {bus(bits + 1)}reduced = mantissa - {binary(1 << (bits - 1), bits + 1)};",
+            f"  wire {bus(bits)}reduced = {{exponent[0], {name}[{bits - 2}:0]}};",
             f"  wire signed {bus(width)}root = exponent >>> 1;",
         ]
-        exponent, reduced, reduced_bits = "root", "reduced", bits + 1
+        exponent, reduced_bits = "root", bits
     else:
         lines.append(f"  wire {bus(bits - 1)}reduced = {name}[{bits - 2}:0];")
-        exponent, reduced, reduced_bits = "exponent", "reduced", bits - 1
-    place, position_bits = _position(core, reduced, reduced_bits)
+        exponent, reduced_bits = "exponent", bits - 1
+    outside, largest = _beyond(core, "reduced", reduced_bits, (1 << reduced_bits) - 1)
+    place, _ = _position(core, "reduced", largest)
     table, wide = _table(core)
     fitted = _fitted("rounded", wide - core.position_bits + 1, core.result_bits)
     nothing, last = f"{core.result_bits}'d0", binary(core.beyond, core.result_bits)
@@ -182,7 +213,7 @@ def _normalised(core: FixedPointFunction) -> str:
             *_fields(core, "position"),
             *table,
             *_rounded(core, "interpolated", wide),
-            _outside(core, position_bits),
+            outside,
             f"  assign result = infinite ? {nothing} : outside ? {last} : {fitted};",
             f"  assign power = infinite ? {width}'d0 : -{exponent};",
         ]
@@ -191,7 +222,8 @@ def _normalised(core: FixedPointFunction) -> str:
 
 def _magnitude(core: FixedPointFunction) -> str:
     bits, width, fraction = core.input_bits, core.result_bits, core.unit.fraction_bits
-    lines, position_bits = _position(core, "size", bits)
+    outside, largest = _beyond(core, "size", bits, 1 << bits - 1)
+    lines, _ = _position(core, "size", largest)
     table, wide = _table(core)
     rounded_bits = wide - core.position_bits + 1
     value = f"outside ? {binary(core.beyond, width)} : {_fitted('rounded', rounded_bits, width)}"
@@ -210,7 +242,7 @@ def _magnitude(core: FixedPointFunction) -> str:
             "  wire positive = ~minus & (|word);",
             f"  wire {bus(bits)}size = minus ? ~word + {bits}'d1 : word;",
             *lines,
-            _outside(core, position_bits),
+            outside,
             *_fields(core, "position"),
             *table,
             *_rounded(core, "interpolated", wide),

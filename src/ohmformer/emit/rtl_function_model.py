@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -10,13 +9,12 @@ from typing import Literal
 
 from ohmformer.emit.checks import EmitError
 from ohmformer.emit.rtl_text import signed_bits
-from ohmformer.functions import FunctionTable, canonical_name, table_of
+from ohmformer.functions import LOG2_E, POSITION_BITS, FunctionTable, canonical_name, table_of
 from ohmformer.specs import FunctionUnitSpec
 
-__all__ = ["EXACT_POSITION_BITS", "FixedPointFunction", "Kind", "Result"]
+__all__ = ["FixedPointFunction", "Kind", "Result"]
 
 Kind = Literal["exponential", "normalised", "magnitude"]
-EXACT_POSITION_BITS = 20
 MAX_INPUT_BITS = 48
 _NORMALISED = ("reciprocal", "rsqrt")
 _LESS_THAN_RELU = ("gelu", "gelu_tanh", "silu", "quick_gelu")
@@ -33,11 +31,14 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class FixedPointFunction:
-    """A function of the unit for input words of a fixed point.
+    """A function of the unit for input words of a fixed point, in whole numbers.
 
-    position = round(u * step * 2^position_bits), u the reduced input, step the segments of the table per unit
-    T = entry * 2^position_bits + rise * (position below its binary point), rounded half to even to
-    ``unit.fraction_bits``; beyond the table the asymptote
+    The same as ``functions.evaluate`` of the word's value, bit for bit and for every word (float32 where it
+    holds the word, float64): place, interpolation and rounding are those of ``functions.FunctionTable``.
+
+    place = round(u * segments per unit * 2^POSITION_BITS), half up, u the reduced input
+    T = entry + rise * (place below its binary point), rounded half to even to ``unit.fraction_bits``; beyond
+    the table the asymptote
 
     ``exponential``: the input word is -x >= 0 (softmax subtracts the maximum, an argument above 0 does not
                      occur); result 2^whole * T(fraction), rounded once, after the shift
@@ -45,17 +46,14 @@ class FixedPointFunction:
                      the power of two that goes with it
     ``magnitude``:   signed word; relu(x) - T(|x|), sigmoid and tanh by symmetry
 
-    name:                of the function, not relu
-    input_bits:          width of the input word; its value is word * 2^-input_fraction_bits
-    position_bits:       bits of a position behind its binary point; with 20 of them, no more change any
-                         result for words of 16 bits, but where the exact one is a tie (docs/rtl.md)
+    name:       of the function, not relu
+    input_bits: width of the input word; its value is word * 2^-input_fraction_bits
     """
 
     name: str
     unit: FunctionUnitSpec
     input_bits: int = 16
     input_fraction_bits: int = 11
-    position_bits: int = EXACT_POSITION_BITS
 
     def __post_init__(self) -> None:
         if canonical_name(self.name) != self.name or self.name == "relu":
@@ -69,8 +67,6 @@ class FixedPointFunction:
                 f"input_fraction_bits is {self.input_fraction_bits}: allowed is 0 to {self.input_bits}, "
                 "the width of the input."
             )
-        if not 2 <= self.position_bits <= 48:
-            raise EmitError(f"position_bits is {self.position_bits}: allowed is 2 to 48.")
 
     @property
     def kind(self) -> Kind:
@@ -105,21 +101,23 @@ class FixedPointFunction:
         return self.unit.segments.bit_length() - 1
 
     @cached_property
-    def scale(self) -> tuple[int, int]:
-        """Multiplier and shift: position = (word * multiplier + 2^(shift - 1)) >> shift; shift 0: exact.
-
-        A normalised word has its binary point behind the leading one.
-        """
+    def _factor(self) -> Fraction:
+        """Segments for each unit of a reduced word; a normalised word's point is behind the leading one."""
         fraction = self.input_bits - 1 if self.kind == "normalised" else self.input_fraction_bits
-        steps = Fraction(self.unit.segments) / Fraction(self.table.high - self.table.low)
-        if self.kind == "exponential":
-            steps *= Fraction(math.log2(math.e))  # the constant that the simulator multiplies by
-        steps *= Fraction(2) ** (self.position_bits - fraction)
-        if steps.denominator == 1:
-            return steps.numerator, 0
-        # times a word of input_bits bits, the multiplier's own error is a quarter of a unit of the position
-        shift = self.input_bits + 1
-        return round(steps * 2**shift), shift
+        steps = Fraction(self.table.per_unit) * (Fraction(LOG2_E) if self.kind == "exponential" else 1)
+        return steps / (1 << fraction)
+
+    @cached_property
+    def position_bits(self) -> int:
+        """Bits of a place behind its binary point: POSITION_BITS, without those that are 0 for every word."""
+        needed = self._factor.denominator.bit_length() - 1
+        return max(2, min(POSITION_BITS, needed))
+
+    @cached_property
+    def scale(self) -> tuple[int, int]:
+        """Multiplier and shift: place = (word * multiplier + 2^(shift - 1)) >> shift; shift 0: exact."""
+        steps = self._factor * 2**self.position_bits
+        return steps.numerator, steps.denominator.bit_length() - 1
 
     def position(self, word: int) -> int:
         """Place in the table of a reduced word, in 2^-position_bits of a segment."""
@@ -179,12 +177,12 @@ class FixedPointFunction:
             return Result(word=0, infinite=True)
         top = word.bit_length() - 1
         point = self.input_bits - 1
-        mantissa = word << (point - top)  # 1 ... 2
+        reduced = (word << (point - top)) - (1 << point)  # mantissa - 1
         exponent = top - self.input_fraction_bits
-        if self.name == "rsqrt":
-            mantissa <<= exponent & 1  # 1 ... 4
+        if self.name == "rsqrt":  # u is the mantissa - 1 of an even power of two, the mantissa of an odd one
+            reduced += exponent % 2 << point
             exponent >>= 1
-        result = half_even(self.interpolate(self.position(mantissa - (1 << point))), self.position_bits)
+        result = half_even(self.interpolate(self.position(reduced)), self.position_bits)
         return Result(word=result, power=-exponent)
 
     def _magnitude(self, word: int) -> int:

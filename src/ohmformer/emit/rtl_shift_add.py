@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ohmformer.crossbars import digit_weights, plane_weights
 from ohmformer.emit.checks import EmitError
-from ohmformer.emit.rtl_text import Port, RtlModule, binary, bus, index_bits, signed_bits
+from ohmformer.emit.rtl_text import Port, RtlModule, binary, bus, index_bits, signed_bits, times
 from ohmformer.numerals import digits_for_bits
 from ohmformer.specs import TileSpec
 
@@ -152,7 +152,7 @@ def shift_add(layout: TileLayout, *, outputs: int | None = None) -> RtlModule:
   wire signed {bus(planes)}wide_code = code;
   wire signed {bus(planes)}next_planes = {factors} + {weights};
   wire signed {bus(total)}word = words[output_index];
-  wire signed {bus(total)}grown = new_digit ? {_times("word", radix, total)} : word;
+  wire signed {bus(total)}grown = new_digit ? {times("word", radix, total)} : word;
   wire signed {bus(total)}base = clear ? {binary(0, total)} : grown;
   wire signed {bus(total)}wide_planes = next_planes;
   always @(posedge clk)
@@ -162,7 +162,7 @@ def shift_add(layout: TileLayout, *, outputs: int | None = None) -> RtlModule:
         words[output_index] <= base + wide_planes;
     end
   wire signed {bus(layout.result_bits)}read_word = words[read_index];
-  assign result = {_times("read_word", scale, layout.result_bits)};
+  assign result = {times("read_word", scale, layout.result_bits)};
 """
     return RtlModule(
         name=f"shift_add_r{radix}_c{bits}_p{len(layout.steps)}_n{count}",
@@ -181,25 +181,12 @@ def shift_add(layout: TileLayout, *, outputs: int | None = None) -> RtlModule:
     )
 
 
-def _times(name: str, factor: int, width: int) -> str:
-    """A signed wire of ``width`` bits times a constant, as shifts and one addition for each of its ones."""
-    if factor == 0:
-        return binary(0, width)
-    if factor < 0:
-        return f"(-{_times(name, -factor, width)})"
-    if factor & (factor - 1) and (factor + 1) & factor == 0:  # 2^n - 1
-        return f"(({name} <<< {factor.bit_length()}) - {name})"
-    places = [place for place in range(factor.bit_length()) if factor >> place & 1]
-    terms = [f"({name} <<< {place})" if place else name for place in places]
-    return terms[0] if len(terms) == 1 else f"({' + '.join(terms)})"
-
-
 def _chosen(factors: list[int], name: str, width: int, step_bits: int) -> str:
     """``name`` times the factor of the present step; the commonest factor needs no comparison."""
     common = max(factors, key=factors.count)
-    text = _times(name, common, width)
+    text = times(name, common, width)
     for factor in sorted({*factors} - {common}):
         at = [binary(step, step_bits) for step, other in enumerate(factors) if other == factor]
         here = " | ".join(f"step == {place}" for place in at)
-        text = f"({here}) ? {_times(name, factor, width)} : {text}"
+        text = f"({here}) ? {times(name, factor, width)} : {text}"
     return f"({text})"

@@ -9,7 +9,7 @@ from pathlib import Path
 from ohmformer.emit.checks import EmitError
 from ohmformer.errors import write_atomically
 
-__all__ = ["Port", "RtlModule", "binary", "bus", "index_bits", "signed_bits"]
+__all__ = ["Port", "RtlModule", "binary", "bus", "index_bits", "signed_bits", "times"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,3 +92,23 @@ def index_bits(count: int) -> int:
 def signed_bits(magnitude: int) -> int:
     """Bits of a two's complement number of at most this magnitude."""
     return magnitude.bit_length() + 1
+
+
+def times(name: str, factor: int, width: int) -> str:
+    """A wire of ``width`` bits times a constant, modulo 2^width: shifts, and an addition or subtraction less
+    than the constant has digits of 1 and -1 (no two beside each other, the fewest that there are)."""
+    terms, place = [], 0
+    while factor:
+        if factor & 1:
+            digit = 2 - (factor & 3)
+            factor -= digit
+            terms.append(("+" if digit > 0 else "-", f"({name} << {place})" if place else name))
+        factor, place = factor >> 1, place + 1
+    if not terms:
+        return binary(0, width)
+    terms.sort()  # those to add first
+    (sign, first), *rest = terms
+    if sign == "+" and not rest:
+        return first
+    text = " ".join(f"{sign} {term}" for sign, term in rest)
+    return f"({'-' if sign == '-' else ''}{first}{' ' if rest else ''}{text})"

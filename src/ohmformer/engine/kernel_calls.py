@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ohmformer.engine.randomness import MASK64, Draw, deviate_table
-from ohmformer.functions import FunctionTable
+from ohmformer.functions import LOG2_E, POSITION_BITS, FunctionTable
 from ohmformer.numerals import HOST
 
 try:
@@ -190,18 +190,20 @@ class Kernels:
 
     def curve(self, kind: int, table: FunctionTable) -> Any:
         """One function of the function unit as the kernels take it; ``kind`` as in kernels/functions.hpp."""
-        values, rises = table.columns(torch.float32)
-        self._kept.append((values, rises))
+        whole = [column.mul(2.0**table.fraction_bits).to(torch.int32) for column in table.columns()]
+        self._kept.append(whole)
+        segment_bits = table.segments.bit_length() - 1
         return _native.Curve(
             kind,
-            table.segments,
+            segment_bits,
             table.low,
-            table.segments / (table.high - table.low),
-            values.data_ptr(),
-            rises.data_ptr(),
-            2.0**table.fraction_bits,
+            table.per_unit * 2**POSITION_BITS * (LOG2_E if table.name == "exp" else 1),
+            whole[0].data_ptr(),
+            whole[1].data_ptr(),
             2.0**-table.fraction_bits,
             -(table.fraction_bits + 2),
+            # entries below 2 and their product with a place; a hundred powers of two of places
+            table.fraction_bits + 1 + POSITION_BITS > 31 or 7 + segment_bits + POSITION_BITS > 31,
         )
 
     def function(self, x: Tensor, curve: Any) -> Tensor:

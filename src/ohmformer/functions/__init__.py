@@ -1,7 +1,7 @@
 """The function unit F, and what is composed of it and linear sub-operations."""
 
 from ohmformer.functions.compose import EXACT, LinearSubOps, gelu, layer_norm, rms_norm, silu, softmax
-from ohmformer.functions.tables import FunctionTable, function_table, table_of
+from ohmformer.functions.tables import LOG2_E, POSITION_BITS, FunctionTable, function_table, table_of
 from ohmformer.functions.unit import (
     ALIASES,
     FunctionError,
@@ -14,6 +14,8 @@ from ohmformer.functions.unit import (
 __all__ = [
     "ALIASES",
     "EXACT",
+    "LOG2_E",
+    "POSITION_BITS",
     "FunctionError",
     "FunctionTable",
     "LinearSubOps",

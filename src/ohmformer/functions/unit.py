@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ohmformer.errors import UserError
-from ohmformer.functions.tables import FunctionTable, table_of
+from ohmformer.functions.tables import LOG2_E, POSITION_BITS, FunctionTable, table_of
 from ohmformer.specs import FunctionUnitSpec
 
 __all__ = ["ALIASES", "FunctionError", "canonical_name", "evaluate", "function_names", "max_error"]
@@ -33,11 +33,13 @@ class FunctionError(UserError, ValueError):
 
 
 def _exp(x: Tensor, table: FunctionTable) -> Tensor:
-    """2^k * 2^f of x / ln 2 = k + f; 0 below half a unit in the last place, at most 2^_TOP_POWER."""
-    powers = _powers_of_two(x.dtype, x.device)
-    scaled = (x * math.log2(math.e)).clamp_(-(table.fraction_bits + 2), _TOP_POWER)
-    whole = scaled.floor()
-    mantissa = table.interpolate_(scaled.sub_(whole))
+    """2^k * 2^f of x * LOG2_E = k + f; 0 below half a unit in the last place, at most 2^_TOP_POWER."""
+    powers = _powers_of_two(x.device)
+    octave = table.segments * 2.0**POSITION_BITS  # places from one power of two to the next
+    place = (x * (LOG2_E * octave)).sub_(0.5).ceil_()
+    place.clamp_(-(table.fraction_bits + 2) * octave, _TOP_POWER * octave)
+    whole = (place / octave).floor_()
+    mantissa = table.at_(place.sub_(whole * octave))
     shift = whole.to(torch.int32).add_(-_LOW_POWER).clamp_(0, len(powers) - 1)
     return table.round_(mantissa.mul_(powers.index_select(0, shift)))
 
@@ -52,10 +54,10 @@ def _reciprocal(x: Tensor, table: FunctionTable) -> Tensor:
 
 
 def _rsqrt(x: Tensor, table: FunctionTable) -> Tensor:
-    """T(m) * 2^-q of x = m * 4^q, 1 <= m < 4; NaN below 0, infinite at 0, 0 at infinity."""
+    """T(u) * 2^-q of x = m * 4^q, m = 1 + u below 2, 2u from there to 4; NaN below 0, infinite at 0."""
     mantissa, exponent = torch.frexp(x)
     odd = exponent % 2  # the argument is m = mantissa * 4 for an even exponent, * 2 for an odd one
-    result = table.round_(table.interpolate_(mantissa * (4 - 2 * odd)))
+    result = table.round_(table.interpolate_(mantissa * 2 - odd))
     result = _times_power(result, 1 - (exponent + odd) // 2)
     result = torch.where(x == 0, math.inf, torch.where(x.isinf(), 0.0, result))
     return torch.where(x < 0, math.nan, result)
@@ -95,23 +97,23 @@ _WIDEST = 1024  # beyond it float64 overflows, but for reciprocals of a few subn
 
 
 @cache
-def _powers_of_two(dtype: torch.dtype, device: torch.device) -> Tensor:
+def _powers_of_two(device: torch.device) -> Tensor:
     """2^_LOW_POWER ... 2^_TOP_POWER, exact."""
     powers = [math.ldexp(1.0, power) for power in range(_LOW_POWER, _TOP_POWER + 1)]
-    return torch.tensor(powers, dtype=dtype, device=device)
+    return torch.tensor(powers, dtype=torch.float64, device=device)
 
 
 @cache
-def _all_powers(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """2^-_WIDEST ... 2^_WIDEST, exact; 0 and infinity where ``dtype`` has none."""
+def _all_powers(device: torch.device) -> Tensor:
+    """2^-_WIDEST ... 2^_WIDEST, exact."""
     powers = [math.ldexp(1.0, power) for power in range(-_WIDEST, _WIDEST)] + [math.inf]
-    return torch.tensor(powers, dtype=torch.float64, device=device).to(dtype)
+    return torch.tensor(powers, dtype=torch.float64, device=device)
 
 
 def _times_power(values: Tensor, power: Tensor) -> Tensor:
     """values * 2^power, looked up: not every device's power function is exact."""
     place = (power + _WIDEST).clamp_(0, 2 * _WIDEST)
-    return values * _all_powers(values.dtype, values.device).index_select(0, place)
+    return values * _all_powers(values.device).index_select(0, place)
 
 
 def function_names() -> tuple[str, ...]:
@@ -142,7 +144,7 @@ def evaluate(name: str, x: Tensor, unit: FunctionUnitSpec) -> Tensor:
     ``unit.fraction_bits``; outside the table the asymptote. ReLU is a comparator, exact.
 
     name:    exp, reciprocal, rsqrt, gelu, gelu_tanh, silu, sigmoid, tanh, relu, quick_gelu or an alias
-    x:       [...], floating point; half precisions are computed in float32
+    x:       [...], floating point
     returns: [...], of the same dtype; NaN stays NaN, exp(-inf) is 0
     Error:   ``max_error(name, unit)``; for exp above 0 it grows with the result.
     """
@@ -154,8 +156,8 @@ def evaluate(name: str, x: Tensor, unit: FunctionUnitSpec) -> Tensor:
     table, kernel = table_of(found, unit), _KERNELS[found]
     flat = x.detach().contiguous().view(-1)
     result = torch.empty_like(flat)
-    wide = x.dtype if x.dtype == torch.float64 else torch.float32
+    wide = x.dtype if x.dtype == torch.float64 else torch.float32  # half precisions: rounded twice
     step = CHUNK if x.device.type == "cpu" else CHUNK_OFF_HOST
     for start in range(0, len(flat), step):
-        result[start : start + step] = kernel(flat[start : start + step].to(wide), table)
+        result[start : start + step] = kernel(flat[start : start + step].double(), table).to(wide)
     return result.view(x.shape)

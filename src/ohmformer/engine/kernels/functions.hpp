@@ -14,56 +14,144 @@ namespace OHM_ISA {
 enum Kind { EXP, RECIPROCAL, RSQRT, RECTIFIER_MINUS_TABLE, SIGMOID, TANH };
 
 constexpr int64_t STRIP = 256;
-constexpr float LOG2_E = 1.4426950408889634f;
 
-// Interpolated values of `count` <= STRIP reduced arguments, in place.
-inline void interpolate(const Curve& curve, float* __restrict u, int64_t count) {
-  int32_t index[STRIP];
-  float value[STRIP], rise[STRIP];
-  const float low = curve.low, per_unit = curve.per_unit, most = static_cast<float>(curve.segments);
-  const int32_t segments = curve.segments;
-  for (int64_t i = 0; i < count; i++) {
-    float position = (u[i] - low) * per_unit;
-    position = position > most ? most : position;
-    int32_t at = static_cast<int32_t>(position);
-    at = at < 0 ? 0 : at;
-    at = at > segments ? segments : at;
-    u[i] = position;
-    index[i] = at;
-  }
-  for (int64_t i = 0; i < count; i++) {
-    value[i] = curve.values[index[i]];
-    rise[i] = curve.rises[index[i]];
-  }
-  for (int64_t i = 0; i < count; i++) u[i] = (u[i] - static_cast<float>(index[i])) * rise[i] + value[i];
+// Whole numbers of a function: 32 bits, or 64 for more fraction bits or segments (Curve::wide).
+struct Narrow {
+  using Signed = int32_t;
+  using Unsigned = uint32_t;
+  static constexpr int BITS = 32;
+};
+struct Wide {
+  using Signed = int64_t;
+  using Unsigned = uint64_t;
+  static constexpr int BITS = 64;
+};
+
+// ``value``, or ``argument`` where that is no number; without a jump, so that it is done for many at once.
+inline float unless_nan(float argument, float value) {
+  int32_t from, to;
+  std::memcpy(&from, &argument, 4);
+  std::memcpy(&to, &value, 4);
+  const int32_t kept = -static_cast<int32_t>((from & 0x7fffffff) > 0x7f800000);
+  to = (from & kept) | (to & ~kept);
+  std::memcpy(&value, &to, 4);
+  return value;
 }
 
-inline float to_grid(float value, const Curve& curve) { return __builtin_rintf(value * curve.up) * curve.down; }
+// value / 2^places, rounded half to even; 0 <= places < bits of a word.
+template <class Unsigned>
+inline Unsigned half_even(Unsigned value, Unsigned places) {
+  const Unsigned one = 1, some = places != 0, half = (one << places) >> 1;
+  return (value + half - some + (value >> places & some)) >> places;
+}
 
-// 2^k * T(f) of x / ln 2 = k + f, in place.
-inline void exponential(const Curve& curve, float* __restrict x, int64_t count) {
-  float power[STRIP];
+// Interpolated values in 2^-(fraction_bits + POSITION_BITS) at places of `count` <= STRIP arguments, whole and >= 0.
+template <class Word>
+inline void interpolate(const Curve& curve, const typename Word::Signed* __restrict place,
+                        typename Word::Unsigned* __restrict found, int64_t count) {
+  using Signed = typename Word::Signed;
+  using Unsigned = typename Word::Unsigned;
+  int32_t value[STRIP], rise[STRIP];
   for (int64_t i = 0; i < count; i++) {
-    float scaled = x[i] * LOG2_E;
-    scaled = scaled < curve.floor ? curve.floor : scaled;
-    scaled = scaled > 100.0f ? 100.0f : scaled;
-    const float whole = __builtin_floorf(scaled);
-    const int32_t bits = (static_cast<int32_t>(whole) + 127) * (1 << 23);
-    std::memcpy(power + i, &bits, 4);
-    x[i] = scaled - whole;
+    const int32_t at = static_cast<int32_t>(place[i] >> POSITION_BITS);
+    value[i] = curve.values[at];
+    rise[i] = curve.rises[at];
   }
-  interpolate(curve, x, count);
-  for (int64_t i = 0; i < count; i++) x[i] = to_grid(x[i] * power[i], curve);
+  constexpr Signed mask = (1 << POSITION_BITS) - 1;
+  for (int64_t i = 0; i < count; i++)
+    found[i] = (static_cast<Unsigned>(value[i]) << POSITION_BITS) +
+               static_cast<Unsigned>(static_cast<Signed>(rise[i]) * (place[i] & mask));
+}
+
+// Rounded values, in 2^-fraction_bits, of reduced arguments u >= low; 0 for NaN.
+template <class Word>
+inline void table_values(const Curve& curve, const float* __restrict u, int32_t* __restrict y, int64_t count) {
+  typename Word::Signed place[STRIP];
+  typename Word::Unsigned found[STRIP];
+  const double low = curve.low, per_unit = curve.per_unit;
+  const double most = static_cast<double>(curve.segments) * (1 << POSITION_BITS);
+  for (int64_t i = 0; i < count; i++) {
+    double at = (static_cast<double>(u[i]) - low) * per_unit + 0.5;
+    at = at < most ? at : most;  // NaN too
+    place[i] = static_cast<typename Word::Signed>(at);
+  }
+  interpolate<Word>(curve, place, found, count);
+  constexpr typename Word::Unsigned places = POSITION_BITS;
+  for (int64_t i = 0; i < count; i++) y[i] = static_cast<int32_t>(half_even(found[i], places));
+}
+
+inline void table_strip(const Curve& curve, const float* __restrict u, int32_t* __restrict y, int64_t count) {
+  if (curve.wide)
+    table_values<Wide>(curve, u, y, count);
+  else
+    table_values<Narrow>(curve, u, y, count);
+}
+
+inline float table_value(const Curve& curve, float u) {
+  int32_t found;
+  table_strip(curve, &u, &found, 1);
+  return static_cast<float>(found) * curve.down;
+}
+
+// 2^k * T(f) of x * LOG2_E = k + f, in place.
+template <class Word>
+inline void exponential_values(const Curve& curve, float* __restrict x, int64_t count) {
+  using Signed = typename Word::Signed;
+  using Unsigned = typename Word::Unsigned;
+  Signed place[STRIP], whole[STRIP];
+  Unsigned found[STRIP];
+  int32_t power[STRIP];
+  const int octave_bits = curve.segment_bits + POSITION_BITS;
+  const double octave = static_cast<double>(static_cast<int64_t>(1) << octave_bits);
+  const double per_unit = curve.per_unit, least = curve.floor * octave, most = 100.0 * octave;
+  const float down = curve.down;
+  const Signed mask = (static_cast<Signed>(1) << octave_bits) - 1;
+  double at[STRIP];
+  int above = 0;
+  for (int64_t i = 0; i < count; i++) {
+    const double scaled = static_cast<double>(x[i]) * per_unit - 0.5;
+    const double high = scaled > least ? scaled : least;  // NaN too
+    at[i] = high < most ? high : most;
+  }
+  for (int64_t i = 0; i < count; i++) above |= x[i] > 0;
+  if (above)
+    for (int64_t i = 0; i < count; i++) at[i] = __builtin_ceil(at[i]);
+  for (int64_t i = 0; i < count; i++) place[i] = static_cast<Signed>(at[i]);  // up, below 0
+  for (int64_t i = 0; i < count; i++) {
+    whole[i] = place[i] >> octave_bits;
+    place[i] &= mask;
+  }
+  interpolate<Word>(curve, place, found, count);
+  const Signed last = Word::BITS - 1;
+  for (int64_t i = 0; i < count; i++) {
+    const Signed lifted = whole[i] > POSITION_BITS ? whole[i] - POSITION_BITS : 0;
+    const Signed places = POSITION_BITS - (whole[i] - lifted);
+    const Unsigned kept = static_cast<Unsigned>(places > last ? last : places);
+    const Unsigned rounded = half_even(found[i], kept);
+    found[i] = places > last ? 0 : rounded;
+    power[i] = static_cast<int32_t>(lifted + 127) * (1 << 23);
+  }
+  for (int64_t i = 0; i < count; i++) {
+    float lift;
+    std::memcpy(&lift, power + i, 4);
+    x[i] = unless_nan(x[i], static_cast<float>(static_cast<Signed>(found[i])) * (down * lift));
+  }
+}
+
+inline void exponential(const Curve& curve, float* __restrict x, int64_t count) {
+  if (curve.wide)
+    exponential_values<Wide>(curve, x, count);
+  else
+    exponential_values<Narrow>(curve, x, count);
 }
 
 inline float reciprocal_of(const Curve& curve, float x) {
   int exponent;
-  float u = std::frexp(std::fabs(x), &exponent) * 2;
-  interpolate(curve, &u, 1);
-  float result = std::ldexp(to_grid(u, curve), 1 - exponent);
-  if (x == 0) result = INFINITY;
-  if (std::isinf(x)) result = 0.0f;
-  return std::copysign(result, x);
+  const float mantissa = std::frexp(std::fabs(x), &exponent);
+  if (x != x) return x;
+  if (x == 0) return std::copysign(INFINITY, x);
+  if (std::isinf(x)) return std::copysign(0.0f, x);
+  return std::copysign(std::ldexp(table_value(curve, mantissa * 2), 1 - exponent), x);
 }
 
 inline float rsqrt_of(const Curve& curve, float x) {
@@ -73,9 +161,7 @@ inline float rsqrt_of(const Curve& curve, float x) {
   int exponent;
   const float mantissa = std::frexp(x, &exponent);
   const int odd = exponent & 1;
-  float u = mantissa * static_cast<float>(4 - 2 * odd);
-  interpolate(curve, &u, 1);
-  return std::ldexp(to_grid(u, curve), 1 - (exponent + odd) / 2);
+  return std::ldexp(table_value(curve, mantissa * 2 - static_cast<float>(odd)), 1 - (exponent + odd) / 2);
 }
 
 inline void function_strip(const Curve& curve, const float* __restrict x, float* __restrict y, int64_t count) {
@@ -84,17 +170,23 @@ inline void function_strip(const Curve& curve, const float* __restrict x, float*
     exponential(curve, y, count);
     return;
   }
-  for (int64_t i = 0; i < count; i++) y[i] = __builtin_fabsf(x[i]);
-  interpolate(curve, y, count);
+  float size[STRIP];
+  int32_t found[STRIP];
+  for (int64_t i = 0; i < count; i++) size[i] = __builtin_fabsf(x[i]);
+  table_strip(curve, size, found, count);
+  const float down = curve.down;
+  for (int64_t i = 0; i < count; i++) size[i] = unless_nan(size[i], static_cast<float>(found[i]) * down);
   if (curve.kind == RECTIFIER_MINUS_TABLE) {
-    for (int64_t i = 0; i < count; i++) y[i] = (x[i] < 0 ? 0.0f : x[i]) - to_grid(y[i], curve);
+    for (int64_t i = 0; i < count; i++) y[i] = (x[i] < 0 ? 0.0f : x[i]) - size[i];
   } else if (curve.kind == SIGMOID) {
     for (int64_t i = 0; i < count; i++) {
-      const float tail = to_grid(y[i], curve);
-      y[i] = x[i] > 0 ? 1.0f - tail : tail;
+      int32_t bits;
+      std::memcpy(&bits, x + i, 4);
+      const int32_t positive = bits > 0;
+      y[i] = static_cast<float>(positive) + static_cast<float>(1 - 2 * positive) * size[i];
     }
   } else {
-    for (int64_t i = 0; i < count; i++) y[i] = __builtin_copysignf(to_grid(y[i], curve), x[i]);
+    for (int64_t i = 0; i < count; i++) y[i] = __builtin_copysignf(size[i], x[i]);
   }
 }
 

@@ -53,10 +53,10 @@ NB_MODULE(_native, m) {
     return names;
   });
   nb::class_<Curve>(m, "Curve")
-      .def("__init__", [](Curve* self, int kind, int segments, float low, float per_unit, Address values,
-                          Address rises, float up, float down, float floor) {
-        *self = Curve{kind, segments, low, per_unit, at<const float>(values), at<const float>(rises), up, down,
-                      floor};
+      .def("__init__", [](Curve* self, int kind, int segment_bits, double low, double per_unit, Address values,
+                          Address rises, float down, double floor, bool wide) {
+        *self = Curve{kind, 1 << segment_bits, segment_bits, low, per_unit, at<const int32_t>(values),
+                      at<const int32_t>(rises), down, floor, wide};
       });
   nb::class_<ErrorJob>(m, "ErrorJob")
       .def("__init__",

@@ -6,15 +6,18 @@
 
 namespace ohm {
 
+constexpr int POSITION_BITS = 14;  // as in functions/tables.py: places are whole numbers of 2^-14 segments
+
 // One function of the function unit, as functions/tables.py makes it.
 struct Curve {
-  int kind;            // see functions.hpp
-  int segments;
-  float low, per_unit;  // index = (u - low) * per_unit
-  const float* values;  // [segments + 1], the last one is the value beyond the range
-  const float* rises;   // [segments + 1]
-  float up, down;       // 2^fraction_bits and its inverse
-  float floor;          // exp: smallest exponent that is not flushed to 0
+  int kind;                // see functions.hpp
+  int segments, segment_bits;  // 2^segment_bits segments
+  double low, per_unit;    // place = (u - low) * per_unit; for exp x * per_unit
+  const int32_t* values;   // [segments + 1] in 2^-fraction_bits, the last one the value beyond the range
+  const int32_t* rises;    // [segments + 1]
+  float down;              // 2^-fraction_bits
+  double floor;            // exp: smallest exponent that is not flushed to 0
+  bool wide;               // whether 32 bits do not hold what is between
 };
 
 // Wrong conversions: output (row, n) is off by size. Sorted by row.
