@@ -21,6 +21,7 @@ from ohmformer.deploy.norms import RmsNormForm, is_rotary_table, rms_norm_form
 from ohmformer.deploy.placing import device_of, full_precision, require_same_device, settle
 from ohmformer.deploy.precision_runtime import PreciseRuntime
 from ohmformer.deploy.runtime import Runtime
+from ohmformer.deploy.shortcuts import Shortcuts, may_leave
 from ohmformer.deploy.state import ATTRIBUTE, OnChip
 from ohmformer.deploy.storage import check_parameters, store_parameters
 from ohmformer.deploy.tracing import checking_inputs, max_tokens, named_modules_running, run_on_shapes
@@ -118,15 +119,22 @@ def install(deployed: Model, runtime: Runtime, allow: Collection[str], check: bo
     mode = ChipMode(runtime, allow)
     for buffer in deployed.buffers():
         mark_constant(buffer)
+    shortcuts = Shortcuts(runtime, mode)
     home = CacheHome(runtime, mode, max_tokens(getattr(deployed, "config", None)))
     for module in deployed.modules():
         form = rms_norm_form(module)
         if form is not None:
             _wrap_rms_norm(module, form, runtime, mode)
+            short: Any = True
         elif is_rotary_table(module):
             _wrap_rotary(module, runtime, mode)
+            short = False
+        else:
+            short = shortcuts.of_operation(module) or shortcuts.of_plain_code(module)
+            if short is not None:
+                module.forward = short
         wrap_cached(module, home)
-        _wrap_forward(module, runtime, mode)
+        _wrap_forward(module, runtime, mode, bool(short))
     settle(deployed, runtime)
     state = OnChip(runtime, mode)
     setattr(deployed, ATTRIBUTE, state)
@@ -136,25 +144,28 @@ def install(deployed: Model, runtime: Runtime, allow: Collection[str], check: bo
     return deployed
 
 
-def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
-    """Run the forward of ``module`` under interception; an inner call joins the run that is going on."""
+def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode, short: bool) -> None:
+    """Run the forward of ``module`` under interception; an inner call joins the run that is going on.
+
+    short: it sees to its interception itself
+    """
     original = module.forward
 
     @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
         if mode.active:
-            return original(*args, **kwargs)
+            return original(*args, **kwargs) if short else mode.watch(original, args, kwargs)
         if module.training:
             raise UserError("A deployed model is for inference: call eval() before using it.")
         require_same_device(runtime, args, kwargs)
         runtime.start_run(*_extent(args, kwargs), inputs=_memory(args, kwargs))
-        mode.active = True
+        mode.active, mode.plain = True, may_leave(runtime)
         masks = {key: mark_constant(_alias(value)) for key, value in kwargs.items() if "mask" in key}
         try:
             with torch.no_grad(), full_precision(runtime.device), mode:
                 return original(*args, **{**kwargs, **masks})
         finally:
-            mode.active = False
+            mode.active = mode.plain = False
 
     module.forward = forward
 
@@ -193,8 +204,10 @@ def _wrap_rms_norm(module: nn.Module, form: RmsNormForm, runtime: Runtime, mode:
     def forward(*args: Any, **kwargs: Any) -> Any:
         given = (*args, *kwargs.values())
         if len(given) != 1 or is_constant(given[0]):
-            return original(*args, **kwargs)
+            return mode.watch(original, args, kwargs)
         weight = module._parameters.get("weight")
+        if mode.away:
+            return runtime.rms_norm(given[0], weight, form.eps, form.offset)
         with mode.region():
             return runtime.rms_norm(given[0], weight, form.eps, form.offset)
 

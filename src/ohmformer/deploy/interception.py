@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode, _push_mode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ohmformer.deploy.constants import floats_in, is_constant, mark_constant, mark_data
@@ -61,6 +62,8 @@ class ChipMode(TorchFunctionMode):
         self.allow = frozenset(allow)
         self.inside = 0
         self.active = False
+        self.plain = False  # whether this run may leave the interception where its source shows that it can
+        self.away = False  # whether it has left it
         self._known: dict[Callable[..., Any], _Known] = {}
 
     @contextmanager
@@ -72,6 +75,57 @@ class ChipMode(TorchFunctionMode):
                 yield
         finally:
             self.inside -= 1
+
+    def leave(
+        self, plain: Callable[..., Any], original: Callable[..., Any], args: Arguments, kwargs: Keywords
+    ) -> Any:
+        """``plain`` without interception; ``original`` with it, where another mode lies above this one."""
+        if self.away:
+            return plain(*args, **kwargs)
+        if _get_current_function_mode() is not self:
+            return original(*args, **kwargs)
+        _pop_mode()
+        self.away = True
+        try:
+            return plain(*args, **kwargs)
+        finally:
+            self.away = False
+            _push_mode(self)
+
+    def watch(self, function: Callable[..., Any], args: Arguments, kwargs: Keywords) -> Any:
+        """``function`` under interception, whatever it is called from."""
+        if not self.away:
+            return function(*args, **kwargs)
+        _push_mode(self)
+        self.away = False
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self.away = True
+            _pop_mode()
+
+    def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function``, always under interception."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self.watch(function, args, kwargs)
+
+        return call
+
+    def sent(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A torch function, sent to the chip without being intercepted."""
+        known = self._look_at(function)
+        if known.rule is None and not known.place:
+            return self.watched(function)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.away:
+                return self.__torch_function__(function, (), args, kwargs)
+            return function(*args, **kwargs)
+
+        return call
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Arguments = (), kwargs: Keywords | None = None

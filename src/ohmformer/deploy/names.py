@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
 # Nothing is computed: shapes, copies, constants.
-MOVEMENT_NAMES = _words(
+MOVEMENT_NAMES = words(
     """get set view view_as reshape reshape_as transpose permute contiguous expand expand_as repeat
     repeat_interleave tile unsqueeze squeeze flatten unflatten cat concat concatenate stack hstack vstack
     split split_with_sizes tensor_split chunk unbind narrow select index_select gather take_along_dim getitem
@@ -29,19 +30,19 @@ MOVEMENT_NAMES = _words(
     is_inference storage get_device iter is_nonzero as_strided can_cast names is_same_size half bfloat16"""
 )
 # Comparisons and selection by masks: no values are made.
-CONTROL_NAMES = _words(
+CONTROL_NAMES = words(
     """masked_fill where eq ne lt le gt ge less less_equal greater greater_equal not_equal isnan isinf
     isfinite any all logical_not logical_and logical_or masked_select masked_scatter nonzero allclose equal
     argmax argmin argsort sort topk nan_to_num contains bucketize count_nonzero"""
 )
-COMPARATOR_NAMES = _words("maximum minimum max min amax amin clamp clip clamp_min clamp_max abs sign")
+COMPARATOR_NAMES = words("maximum minimum max min amax amin clamp clip clamp_min clamp_max abs sign")
 
 # Only the shape of the argument matters: a stored parameter need not be read for these.
-SHAPE_NAMES = _words(
+SHAPE_NAMES = words(
     "zeros_like ones_like empty_like full_like new_zeros new_ones new_full new_empty new_tensor set"
 )
 # What a program asks about a tensor a thousand times: not worth a row of the coverage table.
-QUESTIONS = _words("get set size dim numel")
+QUESTIONS = words("get set size dim numel")
 
 REFLECTED = {"rmul": "mul", "radd": "add", "rsub": "rsub", "rtruediv": "rtruediv", "rpow": "rpow"}
 INPLACE = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "ipow": "pow"}
