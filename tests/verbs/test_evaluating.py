@@ -299,6 +299,21 @@ def test_a_classifier_is_judged_by_its_own_labels(make_folder, split, perfect):
     assert (found.kind, found.n, found.chance) == ("classifier", 60, 0.5)
 
 
+def test_a_lost_perplexity_on_several_chips_has_no_interval(decoder, text, chip, monkeypatch):
+    """e^900 is no double: the perplexity is infinite, and so is any mean over chips."""
+
+    def lost(*_args: Any, **_options: Any) -> Any:
+        return np.full(149, 900.0)
+
+    monkeypatch.setattr("ohmformer.verbs.work.token_nll", lost)
+    setups = [FP32, Setup(label="noisy", chip=chip)]
+    found = evaluate_perplexity(decoder, text, setups, window=16, stride=8, max_tokens=150, repeat=2)
+    score = found.scores[1]
+    assert list(score.values) == [math.inf, math.inf]
+    assert score.mean == math.inf
+    assert (score.repeat_low, score.repeat_high) == (None, None)
+
+
 def test_perplexities_are_compared_token_by_token(decoder, text, perfect, loud):
     setups = [FP32, Setup(label="ideal", chip=perfect), Setup(label="noisy", chip=loud)]
     found = evaluate_perplexity(decoder, text, setups, window=16, stride=8, max_tokens=150, seed=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -64,7 +65,7 @@ class Score:
     metric:     of the first repeat, with its own interval over the items
     values:     the metric of every repeat (another physical chip and other reads each)
     seeds:      of the repeats
-    repeat_low, repeat_high: 95 % interval of the mean over repeats (Student t), None below two
+    repeat_low, repeat_high: 95 % interval of the mean over repeats (Student t), None below two or if infinite
     difference: against fp32, paired on the same items, None for fp32 itself
     p_value:    exact McNemar, accuracies only
     mode:       how products were simulated, or ``torch`` for fp32
@@ -334,8 +335,8 @@ def _difference(
 
 
 def _over_repeats(values: list[float]) -> tuple[float | None, float | None]:
-    """95 % interval of the mean over repeats, Student t."""
-    if len(values) < 2:
+    """95 % interval of the mean over repeats, Student t; none where a value is infinite (perplexity lost)."""
+    if len(values) < 2 or not all(map(math.isfinite, values)):
         return None, None
     mean, sd = statistics.fmean(values), statistics.stdev(values)
     half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / len(values) ** 0.5
