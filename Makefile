@@ -51,12 +51,19 @@ bench-engine: $(BASE)
 bench-cost: $(BASE)
 	$(PY) -m benchmarks.cost $(if $(PEERS),--make-peers) $(BENCH)
 
+# Gate counts of the digital parts for the cost library: run after a change of their Verilog (yosys, minutes).
+.PHONY: gates
+gates: tools $(BASE)
+	$(PY) scripts/rtl_areas.py --write
+
 # The pages whose tables are computed: run after a change of the cost model.
 .PHONY: tables
 tables: $(BASE)
 	$(VENV)/bin/ohmformer claims --page docs/claims.md
 	$(VENV)/bin/ohmformer claims --page README.md
 	$(VENV)/bin/ohmformer limits --page docs/claims.md
+	$(PY) scripts/rtl_areas.py --page docs/cost-model.md
+	$(PY) scripts/cost_validation.py
 	$(VENV)/bin/ohmformer encodings --page docs/encodings.md --picture docs/pictures/encodings.svg
 
 clean:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
-from ohmformer.costs import CostReport, estimate
+from ohmformer.costs import LIBRARY, CostReport, estimate
+from ohmformer.costs.digital import digital_parts
+from ohmformer.devices import settling_time_s
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec, override, preset
 
@@ -179,8 +181,8 @@ def test_energy_terms(report: CostReport) -> None:
     counts = report.counts
     assert energy(report, "tile converters") == pytest.approx(counts.conversions * 1.67e-12, rel=1e-12)
     assert energy(report, "wordline drivers") == pytest.approx(counts.wordline_drives * 0.39e-12, rel=1e-12)
-    # 0.2² V² / 1 MΩ · mean |digit| of -3 ... 3 (12/7) · half of the switches · 10 ns
-    heat = 0.04 / 1e6 * (12 / 7) * 0.5 * 10e-9
+    # 0.2² V² / 1 MΩ · mean |digit| of -3 ... 3 (12/7) · half of the switches · what the circuit settles in
+    heat = 0.04 / 1e6 * (12 / 7) * 0.5 * settling_time_s(preset("wang2024").tile)
     assert energy(report, "fixed resistors") == pytest.approx(counts.crosspoint_digits * heat, rel=1e-12)
     # 0.04 V² · 50.5 µS · (10 ns + 128 / 1.28 GS/s)
     assert energy(report, "dense cells") == pytest.approx(
@@ -190,7 +192,10 @@ def test_energy_terms(report: CostReport) -> None:
     assert energy(report, "dense converters") == pytest.approx(
         counts.dense_symbols * 0.226e-12 / 5, rel=1e-12
     )
-    assert energy(report, "function units") == pytest.approx(counts.evaluations * 1.6e-12 * 0.659, rel=1e-12)
+    # nine lanes, one of which works: .1 pJ on 137 µm² of adder, both at 45 nm
+    lane_um2 = digital_parts(preset("wang2024"), LIBRARY).function_lane.area_m2.typical * 1e12 / 0.46 / 9
+    each = lane_um2 * 0.1e-12 / 137 * 0.659
+    assert energy(report, "function units") == pytest.approx(counts.evaluations * each, rel=1e-12)
 
 
 def test_dense_writes_when_intermediates_live_there(layer: Program, chip: ChipSpec) -> None:

@@ -16,6 +16,8 @@ from ohmformer.costs.baselines.digital_mac import DENSE_COMPONENTS, SHARED_COMPO
 from ohmformer.costs.counts import product_shape
 from ohmformer.costs.inventory import PASSIVE
 from ohmformer.costs.timing import steps
+from ohmformer.devices import settling_time_s
+from ohmformer.devices.periphery import PERIPHERY
 from ohmformer.errors import UserError
 from ohmformer.ir import DenseRead, FunctionCall, Product, Program
 from ohmformer.specs import ChipSpec, leaves, names, override, preset
@@ -61,10 +63,12 @@ def test_levels_are_ordered(bert_large: Bert) -> None:
     assert low.latency_s < typical.latency_s < high.latency_s
     # what is not known are the times of reading and settling: an end is the chip with other such times
     chip = preset("wang2024")
+    capacitance = PERIPHERY.bitline_capacitance_F * LIBRARY.bitline_capacitance.high
+    settled = settling_time_s(chip.tile, periphery=replace(PERIPHERY, bitline_capacitance_F=capacitance))
     slow = replace(
         chip,
         dense=replace(chip.dense, wordline_time_s=chip.dense.wordline_time_s * LIBRARY.wordline_time.high),
-        tile=replace(chip.tile, settling_time_s=chip.tile.settling_time_s * LIBRARY.settling_time.high),
+        tile=replace(chip.tile, settling_time_s=settled),
     )
     assert high.latency_s == estimate(bert_large(128, 1), slow).latency_s
     with pytest.raises(UserError, match="allowed are low, typical and high"):

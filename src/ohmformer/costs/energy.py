@@ -8,11 +8,13 @@ from typing import NamedTuple
 from ohmformer.costs.component import Component, Level
 from ohmformer.costs.converter import converter, polarity_comparator
 from ohmformer.costs.counts import Counts, CountTuple, tuple_of
-from ohmformer.costs.inventory import PASSIVE, encoder_scale
+from ohmformer.costs.digital import digital_parts
+from ohmformer.costs.inventory import PASSIVE
 from ohmformer.costs.library import Library
 from ohmformer.costs.memory import SRAM_SOURCE, sram
 from ohmformer.costs.nodes import node_factors
 from ohmformer.costs.report import Term
+from ohmformer.costs.settling import settled_s
 from ohmformer.costs.timing import wordline_read_time_s
 from ohmformer.specs import ChipSpec, Source
 
@@ -33,14 +35,14 @@ def mean_digit(radix: int) -> float:
     return (radix * radix - 1) / (4 * radix)
 
 
-def crosspoint_energy_J(chip: ChipSpec) -> float:
+def crosspoint_energy_J(chip: ChipSpec, library: Library, level: Level) -> float:
     """Mean energy of one digit on one crosspoint group of an element: V²/R · mean |digit| · ½ · t_settle.
 
-    Uniform digits, half of the switches on, current only until the value is held.
+    Uniform digits, half of the switches on, current only until the value is held (``costs.settling``).
     """
     volts = chip.dense.read_voltage_V
     unit = volts * volts / chip.tile.resistor.unit_resistance_ohm
-    return unit * mean_digit(chip.tile.numeral.radix) * 0.5 * chip.tile.settling_time_s
+    return unit * mean_digit(chip.tile.numeral.radix) * 0.5 * settled_s(chip.tile, library, level)
 
 
 def dense_read_energy_J(chip: ChipSpec) -> float:
@@ -83,12 +85,17 @@ _ROWS = (
     _Row(
         "fixed resistors",
         CROSSPOINTS,
-        "macs · digits · bitlines per output; V²/R · (b²−1)/(4b) · ½ · settling time",
+        "macs · digits · bitlines per output; V²/R · (b²−1)/(4b) · ½ · settling time (the longer of the "
+        "stated one and that of the tile's circuit, devices.settling_time_s)",
         (
             "dense.read_voltage_V",
-            "tile.resistor.unit_resistance_ohm",
+            "tile.resistor",
             "tile.numeral.radix",
             "tile.settling_time_s",
+            "tile.wordlines",
+            "tile.bitlines",
+            "tile.active_wordlines",
+            "tile.adc.step",
         ),
         "digit on a switched element",
         Source(
@@ -153,16 +160,14 @@ _ROWS = (
 )
 _FROM_LIBRARY = (
     "sample_and_hold",
-    "shift_add",
     "driver",
-    "encoder",
     "register",
     "latch",
     "network",
     "accumulator",
-    "function_lane",
     "comparator",
 )
+_DIGITAL = ("shift_add", "encoder", "function_lane")
 
 _polarity = lru_cache(maxsize=512)(polarity_comparator)
 _BASES: dict[tuple[int, Level], tuple[Library, tuple[float, ...]]] = {}
@@ -186,23 +191,22 @@ def energy_units(chip: ChipSpec, library: Library, level: Level) -> tuple[float,
     """Energy of one action, line by line of the breakdown; logic, converters, memory at the chip's node."""
     scale = node_factors(chip.node_nm).energy_range.at(level)
     tile, dense = chip.tile, chip.dense
-    (sample, shift_add, driver, encoder, register, latch, network, accumulator, lane, comparator) = _bases(
-        library, level
-    )
+    sample, driver, register, latch, network, accumulator, comparator = _bases(library, level)
+    digital = digital_parts(chip, library)
     adc = tile.adc
     return (
         converter(adc.bits, adc.rate_Hz).energy_J.at(level) * scale,
         _polarity(adc.bits, adc.rate_Hz).energy_J.at(level) * scale,
         sample * scale,
-        shift_add * scale,
+        digital.shift_add.energy_J.at(level) * scale,
         driver * scale,
-        crosspoint_energy_J(chip),
-        encoder * scale * encoder_scale(chip),
+        crosspoint_energy_J(chip, library, level),
+        digital.encoder.energy_J.at(level) * scale,
         register * scale,
         latch * scale,
         network * scale,
         accumulator * scale * (chip.buffer.word_bits / 32),
-        lane * scale,
+        digital.function_lane.energy_J.at(level) * scale,
         comparator * scale,
         sram(chip.buffer.capacity_bytes).energy_per_bit_J.at(level) * scale,
         dense_read_energy_J(chip),
@@ -227,7 +231,8 @@ def _component(row: _Row, chip: ChipSpec, library: Library) -> Component | None:
         return _polarity(adc.bits, adc.rate_Hz)
     if row.component == "dense converters":
         return converter(dense.adc_bits, dense.adc_rate_Hz)
-    found: Component | None = getattr(library, row.component, None)
+    home = digital_parts(chip, library) if row.component in _DIGITAL else library
+    found: Component | None = getattr(home, row.component, None)
     return found
 
 

@@ -14,11 +14,12 @@ from ohmformer.costs.library import LIBRARY, Library
 from ohmformer.costs.nodes import node_factors
 from ohmformer.costs.report import BufferUse, ChipsUse, CostReport, StepCost, Term, sum_of
 from ohmformer.costs.running import Run, at_level, banks_needed, link_of, run_of
+from ohmformer.costs.settling import Cycle, cycle_of
 from ohmformer.costs.timing import RESOURCES, time_of
 from ohmformer.errors import UserError
 from ohmformer.ir import Program
 from ohmformer.specs import ChipSpec, Source
-from ohmformer.units import MM2
+from ohmformer.units import MM2, NANO
 
 __all__ = ["banks_needed", "estimate", "lifetime_s"]
 
@@ -36,7 +37,17 @@ def lifetime_s(cells: int, written: int, endurance: float, latency: float) -> fl
 
 
 _TIME_FIELDS = {
-    "conversions": ("tile_count", "tile.adc.rate_Hz", "tile.adc.bitlines_per_adc", "tile.settling_time_s"),
+    "conversions": (
+        "tile_count",
+        "tile.adc.rate_Hz",
+        "tile.adc.bitlines_per_adc",
+        "tile.settling_time_s",
+        "tile.resistor",
+        "tile.wordlines",
+        "tile.bitlines",
+        "tile.active_wordlines",
+        "tile.numeral",
+    ),
     "functions": ("function_unit_count", "function_unit.lanes", "function_unit.clock_Hz"),
     "operand feed": ("tile_count", "clock_Hz", "precision", "buffer.word_bits"),
     "dense reads": (
@@ -182,6 +193,25 @@ def _notes(program: Program, chip: ChipSpec, run: Run) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def cycle_note(cycle: Cycle) -> str:
+    """What decides about a tile's cycle, and whether a stated time is one that its circuit cannot keep."""
+
+    def ns(seconds: float) -> str:
+        return f"{seconds / NANO:.3g} ns"
+
+    text = (
+        f"A tile's cycle takes {ns(cycle.cycle_s)}: its bitlines settle in {ns(cycle.settling_s)} "
+        f"(circuit {ns(cycle.circuit_s)}, stated {ns(cycle.stated_s) if cycle.stated_s else 'none'}) while "
+        f"those of the digit before are converted in {ns(cycle.conversion_s)}."
+    )
+    if cycle.too_short:
+        text += (
+            f" The stated settling time, {ns(cycle.stated_s)}, is shorter than resistors, wires and sense "
+            f"amplifiers of the tile allow: the circuit's {ns(cycle.circuit_s)} are taken."
+        )
+    return text
+
+
 def _buffer_notes(plan: BufferPlan, chip: ChipSpec) -> list[str]:
     notes = []
     if plan.slices > 1:
@@ -266,6 +296,7 @@ def estimate(
     node_factors(chip.node_nm)
     run = run_of(program, chip, library, level)
     latency = _latency_terms(run)
+    cycle = cycle_of(chip, library, level)
     latency_s = run.schedule.makespan_s
     area = _area(run, chip, library, level)
     energy = (
@@ -296,10 +327,12 @@ def estimate(
         dense_cells=cells,
         lifetime_s=life,
         lifetime_note=NOT_WORN if life is None else LIFETIME_NOTE,
-        notes=_notes(program, chip, run),
+        notes=(*_notes(program, chip, run), cycle_note(cycle)),
         latency_sequential_s=run.sequential_s,
+        latency_alone_s=run.alone_s,
         latency_unoverlapped_s=run.unoverlapped_s,
         latency_bound_s=max(busy_seconds(run).values()) / run.chip_count,
+        cycle=cycle,
         kinds=kind_costs(run, energy_units(chip, library, level)),
         buffer=_buffer_use(run, chip),
         chips=_chips_use(run, chip),

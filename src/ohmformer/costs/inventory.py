@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ohmformer.costs.component import Component, Level
 from ohmformer.costs.converter import converter, polarity_comparator
 from ohmformer.costs.counts import digit_bits
+from ohmformer.costs.digital import digital_parts
 from ohmformer.costs.library import Library
 from ohmformer.costs.memory import SRAM_SOURCE, sram
 from ohmformer.costs.nodes import node_factors
@@ -15,18 +16,9 @@ from ohmformer.costs.report import Term
 from ohmformer.specs import ChipSpec, Source
 from ohmformer.units import NANO
 
-__all__ = ["FUNCTION_TABLES", "PASSIVE", "area_pairs", "area_terms", "cmos_m2", "encoder_scale"]
+__all__ = ["PASSIVE", "area_pairs", "area_terms", "cmos_m2"]
 
-# exp, reciprocal, rsqrt, gelu, gelu_tanh, silu, tanh, sigmoid; relu and max need none
-FUNCTION_TABLES = 8
 PASSIVE = ("fixed resistors", "dense cells")
-ENCODER_DIGIT_BITS = 3 * 8
-
-
-def encoder_scale(chip: ChipSpec) -> float:
-    """Size of an encoder relative to the synthesised one of 3 digits and 8 bits: digits x bits."""
-    bits = chip.precision.activation_bits
-    return chip.tile.numeral.digits_for(bits) * bits / ENCODER_DIGIT_BITS
 
 
 class _Row(NamedTuple):
@@ -60,11 +52,25 @@ _ROWS = (
         "2 (double-buffered) x tiles x elements x bitlines; one latch for all resistors of an element",
         ("node_nm", "tile_count", "tile.wordlines", "tile.bitlines", "tile.numeral"),
     ),
-    _Row("shift_add", "one per tile converter", ("node_nm", "tile_count", "tile.adc.bitlines_per_adc")),
+    _Row(
+        "shift_add",
+        "one per tile converter; gates of its widths and constants",
+        (
+            "node_nm",
+            "tile_count",
+            "tile.adc",
+            "tile.numeral",
+            "tile.resident_code",
+            "tile.wordlines",
+            "tile.active_wordlines",
+            "precision.activation_bits",
+            "precision.weight_bits",
+        ),
+    ),
     _Row("accumulator", "one adder of word_bits per tile", ("node_nm", "tile_count", "buffer.word_bits")),
     _Row(
         "encoder",
-        "one per tile, in proportion to digits x bits",
+        "one per tile; gates at its radix, polarity and bits",
         ("node_nm", "tile_count", "tile.numeral", "precision.activation_bits"),
     ),
     _Row(
@@ -73,10 +79,20 @@ _ROWS = (
         ("node_nm", "tile_count", "tile.numeral", "precision", "buffer.word_bits"),
     ),
     _Row("network", "share of bus and router per tile", ("node_nm", "tile_count")),
-    _Row("function_lane", "units x lanes", ("node_nm", "function_unit_count", "function_unit.lanes")),
+    _Row(
+        "function_lane",
+        "units x lanes; the gates of a lane for every function, side by side, tables as logic",
+        (
+            "node_nm",
+            "function_unit_count",
+            "function_unit.lanes",
+            "function_unit.segments",
+            "function_unit.fraction_bits",
+        ),
+    ),
     _Row(
         "table_bit",
-        "lanes x 8 functions x (segments + 1) x fraction bits",
+        "lanes x 8 functions x (segments + 1) x fraction bits; none where the lanes hold them as logic",
         (
             "node_nm",
             "function_unit_count",
@@ -104,14 +120,12 @@ _FROM_LIBRARY = (
     "sample_and_hold",
     "driver",
     "latch",
-    "shift_add",
     "accumulator",
-    "encoder",
     "register",
     "network",
-    "function_lane",
     "table_bit",
 )
+_DIGITAL = ("shift_add", "encoder", "function_lane")
 _IS_PASSIVE = tuple(row.component in PASSIVE for row in _ROWS)
 _polarity = lru_cache(maxsize=512)(polarity_comparator)
 _BASES: dict[tuple[int, Level], tuple[Library, tuple[float, ...]]] = {}
@@ -142,12 +156,11 @@ def area_pairs(chip: ChipSpec, banks: int, library: Library, level: Level) -> tu
     elements = tile.elements
     row_bits = elements * digits * digit_bits(chip)
     lanes = chip.function_unit_count * chip.function_unit.lanes
-    table_bits = FUNCTION_TABLES * (chip.function_unit.segments + 1) * chip.function_unit.fraction_bits
+    digital = digital_parts(chip, library)
     cells = banks * dense.cells
     cell_area = dense.cell.area_F2 * squared_F
     memory = sram(chip.buffer.capacity_bytes)
-    (sample, driver, latch, shift_add, accumulator, encoder, register, network, lane, table, crosspoint,
-     bank) = _bases(library, level)  # fmt: skip
+    sample, driver, latch, accumulator, register, network, table, crosspoint, bank = _bases(library, level)
     return (
         (converters, converter(adc.bits, adc.rate_Hz).area_m2.at(level) * scale),
         (converters, _polarity(adc.bits, adc.rate_Hz).area_m2.at(level) * scale),
@@ -155,13 +168,13 @@ def area_pairs(chip: ChipSpec, banks: int, library: Library, level: Level) -> tu
         (tiles * tile.wordlines, driver * scale),
         (tiles * tile.wordlines * tile.bitlines, crosspoint * squared_F),
         (2 * tiles * elements * tile.bitlines, latch * scale),
-        (converters, shift_add * scale),
+        (converters, digital.shift_add.area_m2.at(level) * scale),
         (tiles, accumulator * scale * (chip.buffer.word_bits / 32)),
-        (tiles, encoder * scale * encoder_scale(chip)),
+        (tiles, digital.encoder.area_m2.at(level) * scale),
         (tiles * (2 * row_bits + outputs * chip.buffer.word_bits), register * scale),
         (tiles, network * scale),
-        (lanes, lane * scale),
-        (lanes * table_bits, table * scale),
+        (lanes, digital.function_lane.area_m2.at(level) * scale),
+        (lanes * digital.tables, table * scale),
         (memory.banks, memory.area_m2.at(level) / memory.banks * scale),
         (cells, cell_area),
         (cells, cell_area * (bank - 1)),
@@ -191,7 +204,7 @@ def _described(row: _Row, chip: ChipSpec, library: Library) -> tuple[str, str, S
     elif name == "dense converters":
         component = converter(dense.adc_bits, dense.adc_rate_Hz)
     else:
-        component = getattr(library, name)
+        component = getattr(digital_parts(chip, library) if name in _DIGITAL else library, name)
         name = component.name
     return name, component.unit, component.source
 

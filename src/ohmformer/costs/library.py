@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from ohmformer.costs.component import Component, Interval
 from ohmformer.costs.library_links import HYPERTRANSPORT, PACKAGE_LINK, Link
+from ohmformer.devices.periphery import PERIPHERY, Periphery
 from ohmformer.specs import Source
 from ohmformer.units import PICO, UM2
 
@@ -42,10 +44,15 @@ def _component(
 class Library:
     """The components whose price is not in the chip description; ``dataclasses.replace`` changes one.
 
+    digital:                 ``synthesised``: encoder, shift-add and function lanes have the gates of the
+                             chip's own parameters (``costs.digital``), and the figures here are what they
+                             replace; ``published``: they have these figures
     crosspoint_area_F2:      one fixed resistor with its switch, in F²
     dense_bank_over_cells:   area of a dense bank without its converters, over that of its cells:
                              1 / array efficiency
-    wordline_time, settling_time: the chip's own times, times these: what is not known of them
+    wordline_time:           the chip's own time, times this: what is not known of it
+    periphery:               sense amplifiers and capacitances behind the settling time of a tile
+    bitline_capacitance:     its capacitance of a bitline, times this
     leakage_W_per_m2:        static power of all CMOS area (everything but resistors and memristors)
     wires_per_tile:          wires of the cluster bus for each of its tiles
     tiles_per_cluster:       tiles that share a bus and a router
@@ -63,14 +70,16 @@ class Library:
     function_lane: Component
     table_bit: Component
     comparator: Component
+    digital: Literal["synthesised", "published"]
     crosspoint_area_F2: Interval
     crosspoint_source: Source
     dense_bank_over_cells: Interval
     dense_bank_source: Source
     wordline_time: Interval
     wordline_time_source: Source
-    settling_time: Interval
-    settling_time_source: Source
+    periphery: Periphery
+    bitline_capacitance: Interval
+    bitline_capacitance_source: Source
     leakage_W_per_m2: Interval
     leakage_source: Source
     wires_per_tile: int
@@ -200,6 +209,7 @@ LIBRARY = Library(
         0.0,
         0.0295,
     ),
+    digital="synthesised",
     crosspoint_area_F2=Interval(4.0, 12.0, 100.0),
     crosspoint_source=Source(
         "ours",
@@ -217,9 +227,10 @@ LIBRARY = Library(
         "read pulses of RRAM: 3.16 ns (MNSIM's default device), 10 ns (NeuroSim V1.5), 29.31 ns (NVSim, as "
         "PipeLayer takes it), over NeuroSim's",
     ),
-    settling_time=Interval(0.5, 1.0, 2.0),
-    settling_time_source=Source(
-        "ours", "0.5 to 2 fF a crosspoint on a bitline, where the presets take 1 fF; settling grows with it"
+    periphery=PERIPHERY,
+    bitline_capacitance=Interval(0.5, 1.0, 2.0),
+    bitline_capacitance_source=Source(
+        "ours", "0.5 to 2 fF a crosspoint on a bitline, where the circuit takes 1 fF; settling grows with it"
     ),
     leakage_W_per_m2=Interval(1e3, 21.8e3, 65e3),
     leakage_source=Source(

@@ -9,6 +9,7 @@ from typing import Any
 
 from ohmformer.costs.component import Level
 from ohmformer.costs.counts import Counts
+from ohmformer.costs.settling import Cycle
 from ohmformer.specs import Source
 from ohmformer.units import MM2, TERA
 
@@ -148,13 +149,17 @@ class CostReport:
                            nothing is written
     latency_sequential_s:  Σ of the longest resource of each step: one step after the other, everything
                            within a step side by side from its start to its end
-    latency_unoverlapped_s: Σ of the steps' times on an idle chip by the rules of the schedule: what overlap
-                           between steps and reading ahead saves is the difference to the latency
+    latency_alone_s:       Σ of the steps' times on an idle chip by the rules of the schedule: what overlap
+                           between steps and reading ahead saves is the difference to the latency. No bound:
+                           where results go to dense cells, the next step's weights may be ahead of them there
+    latency_unoverlapped_s: Σ of what every resource works on every step, nothing beside anything else: above
+                           the latency of any order of steps
     latency_bound_s:       busy time of the busiest resource (several chips: their mean), below which no order
                            of steps can get
     kinds:                 by kind of operation
     buffer:                homes of intermediates; None where the program does not tell its data flow
     chips:                 where the number of chips is limited
+    cycle:                 of a tile: settling, as stated and as its circuit needs, and conversions
     lifetime_dense_s:      were all intermediates kept in dense cells, at the same time per run (they make it
                            longer, so this is a lower bound); equal to lifetime_s where they are
     """
@@ -178,12 +183,14 @@ class CostReport:
     lifetime_note: str
     notes: tuple[str, ...]
     latency_sequential_s: float = 0.0
+    latency_alone_s: float = 0.0
     latency_unoverlapped_s: float = 0.0
     latency_bound_s: float = 0.0
     kinds: tuple[KindCost, ...] = ()
     buffer: BufferUse | None = None
     chips: ChipsUse | None = None
     lifetime_dense_s: float | None = None
+    cycle: Cycle | None = None
 
     @property
     def area_m2(self) -> float:
@@ -257,6 +264,7 @@ class CostReport:
             "energy_J": self.energy_J,
             "latency_s": self.latency_s,
             "latency_sequential_s": self.latency_sequential_s,
+            "latency_alone_s": self.latency_alone_s,
             "latency_unoverlapped_s": self.latency_unoverlapped_s,
             "latency_bound_s": self.latency_bound_s,
             "interval_s": self.interval_s,
@@ -279,6 +287,7 @@ class CostReport:
             "kinds": [dataclasses.asdict(kind) for kind in self.kinds],
             "buffer": None if self.buffer is None else dataclasses.asdict(self.buffer),
             "chips": None if self.chips is None else dataclasses.asdict(self.chips),
+            "cycle": None if self.cycle is None else self.cycle.to_dict(),
             "notes": list(self.notes),
             "counts": dataclasses.asdict(self.counts),
             "area": [term.to_dict() for term in self.area],

@@ -75,21 +75,26 @@ class Run(NamedTuple):
         return sum(times * step.alone_s for times, step in zip(self.times, self.steps, strict=True))
 
     @property
-    def unoverlapped_s(self) -> float:
+    def alone_s(self) -> float:
         """Time of the steps one after the other, each by the rules of the schedule on an idle chip."""
         return sum(times * alone(step.work) for times, step in zip(self.times, self.steps, strict=True))
 
+    @property
+    def unoverlapped_s(self) -> float:
+        """Time of all work, nothing beside anything else: no schedule that leaves no pause takes longer."""
+        links = sum(crossing.seconds for crossing in self.crossings.values())
+        return links + sum(
+            times * step.work.seconds for times, step in zip(self.times, self.steps, strict=True)
+        )
+
 
 def at_level(chip: ChipSpec, library: Library, level: Level) -> ChipSpec:
-    """``chip`` with the times of reading and settling at one end of what is known of them."""
+    """``chip`` with the time of reading dense cells at one end of what is known of it."""
     if level == "typical":
         return chip
-    dense, tile = chip.dense, chip.tile
-    return replace(
-        chip,
-        dense=replace(dense, wordline_time_s=dense.wordline_time_s * library.wordline_time.at(level)),
-        tile=replace(tile, settling_time_s=tile.settling_time_s * library.settling_time.at(level)),
-    )
+    dense = chip.dense
+    wordline_s = dense.wordline_time_s * library.wordline_time.at(level)
+    return replace(chip, dense=replace(dense, wordline_time_s=wordline_s))
 
 
 def cells_used(program: Program, chip: ChipSpec) -> int:
@@ -146,7 +151,7 @@ def run_of(program: Program, chip: ChipSpec, library: Library, level: Level = "t
         chips, plan, crossings = _on_chips(graph, plan, chip, library, level)
         graph = chips.graph
     spilled = plan is not None and plan.cache_home == "dense" and chip.buffer.intermediates == "sram"
-    rates = rates_of(chip, library, cache_in_dense=spilled)
+    rates = rates_of(chip, library, level, cache_in_dense=spilled)
     sums = sums_of(graph)
     if plan is None or plan.variants is None:
         kinds, times, chosen = tuple(range(len(sums))), graph.times, None

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from ohmformer.compiler.place import ProductShape, shape_of
 from ohmformer.compiler.schedule_work import Work
 from ohmformer.compiler.steps import Step, StepGraph, step_graph
+from ohmformer.costs.component import Level
 from ohmformer.costs.counts import (
     NOTHING,
     CountNumbers,
@@ -23,6 +24,7 @@ from ohmformer.costs.counts import (
 )
 from ohmformer.costs.library import Library
 from ohmformer.costs.memory import sram
+from ohmformer.costs.settling import settled_s
 from ohmformer.ir import Product, Program, SubOp
 from ohmformer.specs import ChipSpec, DenseSpec
 
@@ -141,8 +143,10 @@ class Rates(NamedTuple):
     cache_in_dense: bool
 
 
-def rates_of(chip: ChipSpec, library: Library, *, cache_in_dense: bool | None = None) -> Rates:
-    """The rates of ``chip``."""
+def rates_of(
+    chip: ChipSpec, library: Library, level: Level = "typical", *, cache_in_dense: bool | None = None
+) -> Rates:
+    """The rates of ``chip``; ``level`` is that of the settling time of its tiles."""
     tile, dense, unit = chip.tile, chip.dense, chip.function_unit
     home = chip.buffer.kv_cache == "dense" if cache_in_dense is None else cache_in_dense
     return Rates(
@@ -150,7 +154,7 @@ def rates_of(chip: ChipSpec, library: Library, *, cache_in_dense: bool | None = 
         tile.elements,
         -(-tile.bitlines // tile.adc.bitlines_per_adc),
         tile.adc.rate_Hz,
-        tile.settling_time_s,
+        settled_s(tile, library, level),
         chip.clock_Hz,
         library.wires_per_tile,
         library.tiles_per_cluster,

@@ -203,7 +203,8 @@ def schedule_sentence(report: CostReport) -> str:
         (name for name in report.utilisation if name != "converters"), key=report.utilisation.__getitem__
     )
     alone = (
-        f"the steps each by itself on an idle chip take {quantity(report.latency_unoverlapped_s, 's')}, "
+        f"the steps each by itself on an idle chip take {quantity(report.latency_alone_s, 's')}, all work one "
+        f"after the other {quantity(report.latency_unoverlapped_s, 's')}, "
         if report.latency_unoverlapped_s
         else ""
     )
