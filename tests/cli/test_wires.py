@@ -24,6 +24,10 @@ def test_table_and_json_agree(command: Callable[..., Any], tmp_path: Path) -> No
     )
     assert f"{none['worst_codes']:.2f} codes" in ended.out
     assert "2 ohm, none: largest tile 16 x 16" in ended.out
+    assert none["closed_unit_resistance_ohm"] >= none["unit_resistance_ohm"]
+    forms = {error["form"]: error for error in content["result"]["forms"]["2"]}
+    assert forms["cell"]["largest"] < forms["typical"]["largest"] < forms["none"]["largest"]
+    assert f"{forms['typical']['sd']:.2g}" in ended.out
 
 
 def test_where_nothing_works_it_says_so(command: Callable[..., Any]) -> None:

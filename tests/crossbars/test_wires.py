@@ -23,6 +23,7 @@ from ohmformer.devices import (
     branch_conductance,
     convert,
     effective_conductance,
+    loaded_conductance,
     nodal_conductance,
     static_deviation,
     wire_attenuation,
@@ -110,8 +111,11 @@ def test_closed_form_wires_take_their_share_of_every_bitline(make_tile, integers
     assert not torch.equal(found, expected)
 
 
+@pytest.mark.parametrize(("wires", "solve"), [("nodal", nodal_conductance), ("loaded", loaded_conductance)])
 @pytest.mark.parametrize("code", ["bits", "digits"])
-def test_nodal_wires_are_the_solved_network_of_the_loaded_tile(make_tile, integers, code):
+def test_nodal_and_loaded_wires_are_the_conductances_of_the_loaded_tile(
+    make_tile, integers, code, wires, solve
+):
     bitlines = 18 if code == "bits" else 25  # some that no output uses
     tile = with_wires(make_tile(7, wordlines=13, bitlines=bitlines, resident_code=code), 5000.0)
     streamed, resident = integers(4, 5), integers(5, 2, seed=3)
@@ -120,13 +124,13 @@ def test_nodal_wires_are_the_solved_network_of_the_loaded_tile(make_tile, intege
     )
     weights = torch.tensor([1.0, 2.0]).repeat(5)[:, None]
     unit = branch_conductance(1, tile.resistor)
-    effective = nodal_conductance(loaded_S(resident, tile, mismatch), 5000.0)[:10] / (unit * weights)
-    found = compute(streamed, resident, tile, 8, 8, mismatch=mismatch, wires="nodal").values
+    effective = solve(loaded_S(resident, tile, mismatch), 5000.0)[:10] / (unit * weights)
+    found = compute(streamed, resident, tile, 8, 8, mismatch=mismatch, wires=wires).values
     assert torch.equal(found, by_bitline(streamed, resident, tile, effective, mismatch))
     assert not torch.equal(found, compute(streamed, resident, tile, 8, 8, mismatch=mismatch).values)
 
 
-@pytest.mark.parametrize("wires", ["closed_form", "nodal"])
+@pytest.mark.parametrize("wires", ["closed_form", "loaded", "nodal"])
 @pytest.mark.parametrize("code", ["bits", "digits"])
 def test_thin_losses_are_rounded_away_over_tiles_and_groups(make_tile, integers, code, wires):
     """Nothing is lost below half a code: blocks of the inner axis and of outputs, groups of wordlines.
@@ -173,7 +177,7 @@ def test_bent_converters_alone(make_tile):
 
 def test_unknown_wires_and_shifted_levels_are_refused(make_tile, integers):
     tile = make_tile(7)
-    with pytest.raises(CrossbarError, match="wires is 'copper': allowed are closed_form, nodal"):
+    with pytest.raises(CrossbarError, match="wires is 'copper': allowed are closed_form, loaded, nodal"):
         compute(integers(2, 3), integers(3, 2), tile, 8, 8, wires="copper")  # type: ignore[arg-type]
     for shifted in (with_wires(tile, 1.0), with_wires(tile, 0.0, 0.1)):
         with pytest.raises(CrossbarError, match="no closed form"):

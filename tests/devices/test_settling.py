@@ -90,7 +90,7 @@ def test_what_makes_it_longer() -> None:
     assert settling_time_s(tile_of(wire=20.0)) > base
     assert settling_time_s(tile_of(), error_codes=0.01) > base > settling_time_s(tile_of(), error_codes=0.5)
     assert settling_time_s(tile_of(), closed=0.0) < base
-    assert base < preset("wang2024").tile.settling_time_s  # the preset's round 10 ns is on the safe side
+    assert 1e-9 < base < 10e-9  # a cycle of the paper's tile has room for it
 
 
 def test_an_error_of_the_whole_range_needs_no_time() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from ohmformer.crossbars import compute
 from ohmformer.errors import UserError
-from ohmformer.specs import TileSpec, preset
+from ohmformer.specs import NumeralSpec, TileSpec, preset
+from ohmformer.studies.wire_forms import FORMS, form_errors
 from ohmformer.studies.wires import code_errors, largest_tile, resized, wire_limits
 
 
@@ -102,6 +103,64 @@ def test_a_tile_that_no_unit_saves_has_none() -> None:
     assert limit.unit_resistance_ohm is None
     assert limit.worst_codes is None
     assert limit.settling_time_s is None
+    assert limit.closed_unit_resistance_ohm is None
+
+
+def test_every_switch_closed_is_the_worst_loading() -> None:
+    """The largest sum of a 32 x 32 tile loses more than any random one, and asks for larger units."""
+    tile, units = tile_of(2.0), (1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6)
+    limits = wire_limits(tile, sizes=(16, 32), units_ohm=units, rows=100, compensations=("none", "both"))
+    for limit in limits:
+        closed = limit.closed_unit_resistance_ohm
+        assert closed is not None
+        assert limit.unit_resistance_ohm is not None
+        assert closed >= limit.unit_resistance_ohm
+        compensations = (limit.compensation,)
+        at = {
+            unit: code_errors(
+                resized(tile, limit.size, unit), rows=0, compensations=compensations, operands="closed"
+            )[0]
+            for unit in units
+        }
+        assert at[closed].wrong == 0
+        assert all(at[unit].wrong == 0 for unit in units if unit >= closed)
+        below = max(unit for unit in units if unit < closed)
+        assert at[below].wrong > 0 or below < limit.unit_resistance_ohm
+    assert max(limit.closed_unit_resistance_ohm or 0 for limit in limits) > max(
+        limit.unit_resistance_ohm or 0 for limit in limits
+    )
+    best = largest_tile(limits, "none", 2e5, operands="closed")
+    assert best is not None
+    assert best.size == 16
+    whole = resized(tile, 32, 1e5)
+    random, closed_all = (
+        code_errors(whole, rows=200, compensations=("none",), operands=kind)[0]
+        for kind in ("random", "closed")
+    )
+    assert closed_all.worst_codes > 3 * random.worst_codes
+
+
+@pytest.mark.parametrize("code", ["bits", "digits"])
+def test_the_form_that_knows_the_switches_is_nearer(code: str) -> None:
+    """By position, by bitline and by cell; each knows what the one before knows, and more."""
+    whole = resized(tile_of(20.0, code), 48, 1e5)
+    errors = {error.form: error for error in form_errors(replace(whole, active_wordlines=16), rows=200)}
+    assert tuple(errors) == FORMS
+    assert errors["none"].sd > 2 * errors["typical"].sd > 2 * errors["bitline"].sd > 6 * errors["cell"].sd > 0
+    assert errors["none"].all_closed > errors["typical"].all_closed > 5 * errors["bitline"].all_closed
+    assert errors["bitline"].all_closed > 5 * errors["cell"].all_closed
+    assert errors["cell"].wrong < errors["typical"].wrong < errors["none"].wrong
+    assert errors["none"].conversions == 2 * 200 * (48 if code == "bits" else 24)
+
+
+def test_without_wires_every_form_is_exact() -> None:
+    for error in form_errors(resized(tile_of(0.0), 16, 1e5), rows=20):
+        assert max(error.largest, error.sd, error.wrong, error.all_closed) < 1e-9
+
+
+def test_sums_that_no_converter_resolves_are_refused() -> None:
+    with pytest.raises(UserError, match="no converter of up to 16 bits"):
+        resized(replace(tile_of(1.0), numeral=NumeralSpec(radix=257, polarity="per_resistor")), 4096, 1e6)
 
 
 def test_groups_drive_a_part_of_the_wordlines_only() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -20,13 +20,20 @@ from ohmformer.crossbars.operands import (
     streamed_digits,
     wordline_groups,
 )
-from ohmformer.devices import branch_conductance, convert, effective_conductance, normal, wire_attenuation
+from ohmformer.devices import (
+    branch_conductance,
+    convert,
+    effective_conductance,
+    loaded_conductance,
+    normal,
+    wire_attenuation,
+)
 from ohmformer.devices import draw_mismatch as draw_branch_mismatch
 from ohmformer.specs import TileSpec
 
 __all__ = ["ProductResult", "WireModel", "compute", "draw_mismatch"]
 
-WireModel = Literal["closed_form", "nodal"]
+WireModel = Literal["closed_form", "loaded", "nodal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +87,13 @@ def compute(
                count.
     wires:     ``closed_form`` as above, or ``nodal``: (1 - loss) * e_kj * (1 + mismatch) is replaced by
                the exact effective conductances of each loaded tile (``devices.effective_conductance``; some
-               tens of tiles of 128 x 128 a second). Only matters with wire resistance.
+               hundred tiles of 128 x 128 a second). ``loaded`` takes their closed form instead, which knows
+               the closed switches (``devices.loaded_conductance``). Only matters with wire resistance.
     Error:     none without noise, wires and nonlinearity where converters lose nothing: the integer product.
     """
     _check(streamed, resident)
-    if wires not in ("closed_form", "nodal"):
-        raise CrossbarError(f"wires is {wires!r}: allowed are closed_form, nodal.")
+    if wires not in get_args(WireModel):
+        raise CrossbarError(f"wires is {wires!r}: allowed are {', '.join(get_args(WireModel))}.")
     tiles = [mismatch] if isinstance(mismatch, Tensor) else list(mismatch or ())
     for drawn in tiles:
         if drawn.shape != (tile.wordlines, tile.bitlines):
@@ -102,16 +110,16 @@ def compute(
     values = torch.zeros(rows, columns, dtype=torch.int64, device=device)
     conversions = cycles = 0
     groups = wordline_groups(streamed.shape[1], tile)
-    exact = tile.resistor.wire_resistance_ohm > 0 and wires == "nodal"
+    by_tile = tile.resistor.wire_resistance_ohm > 0 and wires != "closed_form"
 
     def physical_tile(block: int, n_block: int) -> Tensor | None:
         return tiles[(block * len(blocks) + n_block) % len(tiles)] if tiles else None
 
-    solved = _nodal(planes, tile, groups, blocks, physical_tile) if exact else {}
+    solved = _effective(planes, tile, groups, blocks, physical_tile, wires) if by_tile else {}
     for group in groups:
         voltages = driven[:, :, group.start : group.stop].flatten(2)  # [row, digit, wordline]
         for n_block, (first, last) in enumerate(blocks):
-            if exact:
+            if by_tile:
                 place = (group.block, n_block)
                 wordlines = group.place * tile.numeral.resistors_per_digit
                 sums = voltages @ solved[place][wordlines : wordlines + voltages.shape[-1]]
@@ -179,12 +187,13 @@ def _relative_conductance(switched: Tensor, tile: TileSpec, place: int, deviatio
     return states * (1 + own)
 
 
-def _nodal(
+def _effective(
     planes: Tensor,
     tile: TileSpec,
     groups: Sequence[Group],
     blocks: Sequence[tuple[int, int]],
     physical_tile: Callable[[int, int], Tensor | None],
+    wires: WireModel,
 ) -> dict[tuple[int, int], Tensor]:
     """Effective conductance over the nominal one of each wordline to each bitline, or pair of bitlines.
 
@@ -202,7 +211,8 @@ def _nodal(
             for place, switched in zip(places, loaded, strict=True)
         ]
     )
-    effective = effective_conductance(cells_S, tile.resistor.wire_resistance_ohm)
+    solve = effective_conductance if wires == "nodal" else loaded_conductance
+    effective = solve(cells_S, tile.resistor.wire_resistance_ohm)
     weights = torch.tensor(resistor_weights(tile), dtype=torch.float64)
     nominal = weights.repeat(tile.elements)[:, None] * branch_conductance(1, tile.resistor)
     found = {}

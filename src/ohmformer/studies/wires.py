@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from ohmformer.crossbars import resident_planes
+from ohmformer.crossbars import drive, resident_planes
 from ohmformer.devices import branch_conductance, convert, effective_conductance, settling_time_s
 from ohmformer.devices.wire_compensation import COMPENSATIONS, Compensation, compensation_factors
-from ohmformer.emit.spice_tile import branch_units, wordline_states
+from ohmformer.emit.spice_tile import branch_units
 from ohmformer.errors import UserError
 from ohmformer.specs import TileSpec
 
-__all__ = ["SIZES", "UNITS_OHM", "Limits", "TileErrors", "code_errors", "largest_tile", "wire_limits"]
+__all__ = [
+    "OPERANDS",
+    "SIZES",
+    "UNITS_OHM",
+    "Limits",
+    "Operands",
+    "TileErrors",
+    "code_errors",
+    "largest_tile",
+    "wire_limits",
+]
 
 SIZES = (16, 32, 64, 96, 128, 192, 256)
-UNITS_OHM = tuple(digit * 10.0**power for power in (4, 5, 6, 7) for digit in (1, 2, 5))
+UNITS_OHM = tuple(digit * 10.0**power for power in (4, 5, 6, 7, 8) for digit in (1, 2, 5))
 BITS = 8
+Operands = Literal["random", "closed"]
+OPERANDS: tuple[Operands, ...] = get_args(Operands)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +58,13 @@ class TileErrors:
 class Limits:
     """The smallest unit resistor of a square tile that gave no wrong code; None where all tried ones did.
 
-    size:            wordlines and bitlines
-    worst_codes:     largest deviation with it
-    settling_time_s: of such a tile
+    size:                       wordlines and bitlines
+    unit_resistance_ohm:        for random operands
+    worst_codes:                largest deviation with it
+    settling_time_s:            of such a tile
+    conversions:                of random operands, that were looked at
+    closed_unit_resistance_ohm: that also converts the largest sum of every group rightly while every switch
+                                is closed, the worst loading there is
     """
 
     compensation: Compensation
@@ -56,41 +73,48 @@ class Limits:
     worst_codes: float | None
     settling_time_s: float | None
     conversions: int
+    closed_unit_resistance_ohm: float | None
 
 
 def resized(tile: TileSpec, size: int, unit_ohm: float) -> TileSpec:
     """A square tile, all of its wordlines active, with a converter that resolves its sums."""
-    tile = replace(
-        tile,
-        wordlines=size,
-        bitlines=size,
-        active_wordlines=size,
-        environment_noise=0.0,
-        resistor=replace(
-            tile.resistor,
-            unit_resistance_ohm=unit_ohm,
-            switch_resistance_ohm=min(tile.resistor.switch_resistance_ohm, unit_ohm),
-            mismatch=0.0,
-        ),
-        adc=replace(tile.adc, bits=16, step=1, noise=0.0, nonlinearity=0.0, bitlines_per_adc=1),
+    return with_resolving_converter(
+        replace(
+            tile,
+            wordlines=size,
+            bitlines=size,
+            active_wordlines=size,
+            resistor=replace(
+                tile.resistor,
+                unit_resistance_ohm=unit_ohm,
+                switch_resistance_ohm=min(tile.resistor.switch_resistance_ohm, unit_ohm),
+            ),
+            adc=replace(tile.adc, bitlines_per_adc=1),
+        )
     )
-    return replace(tile, adc=replace(tile.adc, bits=tile.max_sum.bit_length()))
 
 
-def code_errors(
-    tile: TileSpec,
-    *,
-    loadings: int = 2,
-    rows: int = 500,
-    seed: int = 0,
-    compensations: Sequence[Compensation] = COMPENSATIONS,
-) -> list[TileErrors]:
-    """Wrong codes of random operands, by the exact network.
+def with_resolving_converter(tile: TileSpec) -> TileSpec:
+    """The tile without noise and mismatch, with a converter that resolves its sums.
 
-    Each loading fills the tile with random resident operands; rows of random digits are driven through it,
-    one group of wordlines at a time.
+    Error: UserError where that takes more than the 16 bits a converter may have.
     """
-    generator = torch.Generator().manual_seed(seed)
+    bits = tile.max_sum.bit_length()
+    if bits > 16:
+        raise UserError(
+            f"Sums of {tile.group_elements} digits of radix {tile.numeral.radix} reach {tile.max_sum}: no "
+            "converter of up to 16 bits resolves them."
+        )
+    return replace(
+        tile,
+        environment_noise=0.0,
+        resistor=replace(tile.resistor, mismatch=0.0),
+        adc=replace(tile.adc, bits=bits, step=1, noise=0.0, nonlinearity=0.0),
+    )
+
+
+def random_units(tile: TileSpec, loadings: int, generator: torch.Generator) -> Tensor:
+    """Units of the closed switches of tiles full of random operands, [loading, wordline, bitline]."""
     outputs = tile.outputs(BITS)
     if outputs < 1:
         raise UserError(
@@ -100,22 +124,72 @@ def code_errors(
     largest = 2 ** (BITS - 1) - 1
     shape = (loadings, tile.elements, outputs)
     resident = torch.randint(-largest, largest + 1, shape, generator=generator)
-    units = torch.stack([branch_units(tile, resident_planes(part, BITS, tile)[0]) for part in resident])
-    unit_S = branch_conductance(1, tile.resistor)
-    effective = effective_conductance(units.double() * unit_S, tile.resistor.wire_resistance_ohm) / unit_S
+    return torch.stack([branch_units(tile, resident_planes(part, BITS, tile)[0]) for part in resident])
+
+
+def closed_units(tile: TileSpec) -> Tensor:
+    """Units with every switch closed, of resident digits those of every positive bitline: [1, ...]."""
+    pair = 1 if tile.resident_code == "bits" else 2
+    planes = torch.ones(
+        tile.bitlines_per_output(BITS) // pair, tile.elements, tile.outputs(BITS), dtype=torch.int8
+    )
+    return branch_units(tile, planes)[None]
+
+
+def random_states(tile: TileSpec, rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Wordlines of rows of random digits, [row, wordline], and the group that each row drives, [row]."""
     most = tile.numeral.max_digit
     digits = torch.randint(-most, most + 1, (rows, tile.elements), generator=generator)
-    groups = -(-tile.elements // tile.group_elements)
-    driven = torch.randint(0, groups, (rows, 1), generator=generator)
-    digits *= torch.arange(tile.elements) // tile.group_elements == driven
-    states = torch.stack([wordline_states(tile, row) for row in digits]).double()
+    driven = torch.randint(0, _groups(tile), (rows,), generator=generator)
+    return _states(tile, digits, driven), driven
+
+
+def largest_states(tile: TileSpec) -> tuple[Tensor, Tensor]:
+    """The largest digit on every element of each group in turn, as ``random_states``."""
+    driven = torch.arange(_groups(tile))
+    digits = torch.full((len(driven), tile.elements), tile.numeral.max_digit)
+    return _states(tile, digits, driven), driven
+
+
+def _groups(tile: TileSpec) -> int:
+    return -(-tile.elements // tile.group_elements)
+
+
+def _states(tile: TileSpec, digits: Tensor, driven: Tensor) -> Tensor:
+    digits = digits * (torch.arange(tile.elements) // tile.group_elements == driven[:, None])
+    used = drive(digits, tile).sign().double().flatten(1)
+    return torch.nn.functional.pad(used, (0, tile.wordlines - used.shape[1]))
+
+
+def code_errors(
+    tile: TileSpec,
+    *,
+    loadings: int = 2,
+    rows: int = 500,
+    seed: int = 0,
+    compensations: Sequence[Compensation] = COMPENSATIONS,
+    operands: Operands = "random",
+) -> list[TileErrors]:
+    """Wrong codes by the exact network.
+
+    operands: ``random``: each loading fills the tile with random resident operands; rows of random digits
+              are driven through it, one group of wordlines at a time. ``closed``: every switch closed, the
+              largest sum of each group, and as many random rows beside.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    units = random_units(tile, loadings, generator)
+    states, _ = random_states(tile, rows, generator)
+    if operands == "closed":
+        units, states = closed_units(tile), torch.cat([largest_states(tile)[0], states])
+    unit_S = branch_conductance(1, tile.resistor)
+    effective = effective_conductance(units.double() * unit_S, tile.resistor.wire_resistance_ohm) / unit_S
     quiet = replace(tile.adc, noise=0.0)
-    sums = _pairs(states @ units.double(), tile)
+    sums = seen(states @ units.double(), tile)
     right = convert(sums, quiet)
     found = []
     for compensation in compensations:
         drive, gain = compensation_factors(tile, compensation)
-        through = _pairs(((states * drive) @ effective) * gain, tile)
+        through = seen(((states * drive) @ effective) * gain, tile)
         found.append(
             TileErrors(
                 compensation=compensation,
@@ -131,7 +205,7 @@ def code_errors(
     return found
 
 
-def _pairs(sums: Tensor, tile: TileSpec) -> Tensor:
+def seen(sums: Tensor, tile: TileSpec) -> Tensor:
     """What the converters see: the bitlines in use, or the differences of their pairs."""
     used = sums[..., : tile.outputs(BITS) * tile.bitlines_per_output(BITS)]
     return used if tile.resident_code == "bits" else used[..., 0::2] - used[..., 1::2]
@@ -150,31 +224,38 @@ def wire_limits(
 ) -> list[Limits]:
     """For each size and compensation the smallest unit resistor without a wrong code, of those tried.
 
-    The units are tried from the largest downwards until every compensation has failed once.
+    The units are tried from the largest downwards until every compensation has failed once, so that all
+    larger ones gave no wrong code either; random operands first, then every switch closed.
     """
     if not sizes or not units_ohm:
         raise UserError("No size, or no unit resistance, is given to try.")
     result = []
     for place, size in enumerate(sizes):
-        best: dict[Compensation, TileErrors] = {}
-        open_ = list(compensations)
+        best: dict[tuple[Operands, Compensation], TileErrors] = {}
         conversions = 0
-        for unit in sorted(units_ohm, reverse=True):
-            if tile.resistor.wire_resistance_ohm > unit or not open_:
-                break
-            if progress is not None:
-                progress(f"{size} x {size}, {unit:g} ohm", place, len(sizes))
-            tried = resized(tile, size, unit)
-            for error in code_errors(
-                tried, loadings=loadings, rows=rows, seed=seed, compensations=tuple(open_)
-            ):
-                conversions = error.conversions
-                if error.wrong:
-                    open_.remove(error.compensation)
-                else:
-                    best[error.compensation] = error
+        for operands in OPERANDS:
+            open_ = list(compensations)
+            for unit in sorted(units_ohm, reverse=True):
+                if tile.resistor.wire_resistance_ohm > unit or not open_:
+                    break
+                if progress is not None:
+                    progress(f"{size} x {size}, {unit:g} ohm", place, len(sizes))
+                for error in code_errors(
+                    resized(tile, size, unit),
+                    loadings=loadings,
+                    rows=rows if operands == "random" else 0,
+                    seed=seed,
+                    compensations=tuple(open_),
+                    operands=operands,
+                ):
+                    if operands == "random":
+                        conversions = error.conversions
+                    if error.wrong:
+                        open_.remove(error.compensation)
+                    else:
+                        best[operands, error.compensation] = error
         for compensation in compensations:
-            here = best.get(compensation)
+            here, closed = best.get(("random", compensation)), best.get(("closed", compensation))
             result.append(
                 Limits(
                     compensation=compensation,
@@ -185,23 +266,33 @@ def wire_limits(
                         settling_time_s(resized(tile, size, here.unit_resistance_ohm)) if here else None
                     ),
                     conversions=conversions,
+                    # both must hold: the larger of the two
+                    closed_unit_resistance_ohm=(
+                        max(here.unit_resistance_ohm, closed.unit_resistance_ohm) if here and closed else None
+                    ),
                 )
             )
     return result
 
 
 def largest_tile(
-    limits: Sequence[Limits], compensation: Compensation, unit_ohm: float | None = None
+    limits: Sequence[Limits],
+    compensation: Compensation,
+    unit_ohm: float | None = None,
+    *,
+    operands: Operands = "random",
 ) -> Limits | None:
     """The largest tile without a wrong code, and of it the smallest unit resistor; None if there is none.
 
     unit_ohm: the unit resistor at hand: only tiles that take it or a smaller one
     """
-    able = [
-        limit
-        for limit in limits
-        if limit.compensation == compensation
-        and limit.unit_resistance_ohm is not None
-        and (unit_ohm is None or limit.unit_resistance_ohm <= unit_ohm)
-    ]
+    able = []
+    for limit in limits:
+        smallest = limit.unit_resistance_ohm if operands == "random" else limit.closed_unit_resistance_ohm
+        if (
+            limit.compensation == compensation
+            and smallest is not None
+            and (unit_ohm is None or smallest <= unit_ohm)
+        ):
+            able.append(limit)
     return max(able, key=lambda limit: limit.size, default=None)
