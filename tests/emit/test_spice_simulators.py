@@ -51,6 +51,55 @@ def test_a_missing_tool_is_named_with_its_package(
         run(divider())
 
 
+def stand_in(folder: Path, name: str, script: str) -> None:
+    """A program of that name at the front of PATH."""
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["ngspice", "vacask"])
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        (
+            "echo first; echo 'no memory left' >&2; exit 3",
+            r"\(exit code 3\). Its last lines: first \| no memory",
+        ),
+        ("echo nothing to do", "failed. Its last lines: nothing to do"),
+        ("exit 0", "failed. It printed nothing"),
+        ("kill -9 $$", r"failed \(ended by SIGKILL\). It printed nothing"),
+        ("head -c 3000 /dev/urandom > result.raw", "whose head cannot be read|not a binary table"),
+        (": > result.raw", "whose head cannot be read"),
+        ("printf 'Flags: real\\nNo. Variables: 9\\nNo. Points: 1\\n' > result.raw", "not a binary table"),
+        ("mkdir result.raw", "wrote no result: Is a directory"),
+        ("sleep 60", "did not end within 0.5 s"),
+    ],
+)
+def test_a_simulator_that_fails_or_prints_garbage_is_one_sentence(
+    name: str, script: str, sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in(tmp_path, name, script)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    run = ngspice.run_ngspice if name == "ngspice" else vacask.run_vacask
+    with pytest.raises(SimulatorError, match=sentence) as caught:
+        run(divider(), limit_s=0.5 if "sleep" in script else 60.0)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize("name", ["ngspice", "vacask"])
+def test_a_table_of_other_nodes_is_one_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A simulator of another version might name its columns otherwise."""
+    (tmp_path / "other.raw").write_bytes((HEAD + TABLE).encode() + np.array([0.5, -2.0]).tobytes())
+    stand_in(tmp_path, name, f"cp {tmp_path}/other.raw result.raw")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    run = ngspice.run_ngspice if name == "ngspice" else vacask.run_vacask
+    with pytest.raises(SimulatorError, match=r"recorded no v?\(?b\)?: it has v\(a\), i\(v1\)"):
+        run(divider())
+
+
 def test_a_netlist_that_fails_shows_the_last_lines() -> None:
     with pytest.raises(SimulatorError, match="Its last lines: .*"):
         ngspice.run_ngspice_text("* nonsense\nV1 a 0 1\nR1 a 0 banana_model\n.op\n.end\n")

@@ -294,3 +294,13 @@ def test_transients_are_for_ngspice() -> None:
         circuit_text(circuit, "vacask")
     with pytest.raises(EmitError, match="allowed are ngspice, vacask"):
         circuit_text(circuit, "spectre")  # type: ignore[arg-type]
+
+
+def test_vacask_finds_the_currents_of_a_tile_of_256_lines() -> None:
+    """196,000 resistors, once: about 5 s of VACASK."""
+    tile = tile_of(256, wire=1.0)
+    digits, planes, mismatch = operands(tile, seed=256)
+    found = run_vacask(tile_circuit(tile, digits, planes, mismatch=mismatch))
+    volts = PERIPHERY.read_voltage_V * wordline_states(tile, digits).double()
+    expected = volts @ effective_conductance(cell_conductance(tile, planes, mismatch), 1.0)
+    assert worst(found, expected) < RELATIVE

@@ -25,6 +25,7 @@ __all__ = [
 
 Dialect = Literal["ngspice", "vacask"]
 GROUND = "0"
+ROUNDING_V = 1e-14  # of a voltage below 1 V in float64, times 50 for sums of a few
 
 
 class Resistor(NamedTuple):
@@ -186,7 +187,10 @@ def _vacask(circuit: Circuit) -> Iterator[str]:
             case Comparator(name, _, _, _):
                 raise EmitError(f"Comparator {name}: VACASK has none; write this circuit for ngspice.")
     yield "control"
-    yield '  options reltol=1e-9 abstol=1e-18 vntol=1e-12 rawfile="binary"'
+    # a smaller tolerance than what rounding makes of a segment's current never counts as reached
+    least_ohm = min((part.ohm for part in circuit.elements if isinstance(part, Resistor)), default=1.0)
+    abstol = max(1e-18, ROUNDING_V / least_ohm)
+    yield f'  options reltol=1e-9 abstol={abstol:.17g} vntol=1e-12 rawfile="binary"'
     recorded = " ".join(
         f"i(V{probe.of})" if probe.kind == "current" else f"v({probe.of})" for probe in circuit.probes
     )
