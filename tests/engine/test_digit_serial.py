@@ -395,7 +395,7 @@ def test_mean_mismatch_is_close_to_that_of_each_column(make_tile, codes):
 
 @pytest.mark.parametrize("resident_code", ["bits", "digits"])
 def test_wires_take_what_the_reference_takes(make_tile, codes, resident_code):
-    """In 1/128 of a code and with the mean share of a pair: few codes differ, and by one, so that the outputs
+    """To 1/128 of a code and with the mean share of a pair few codes differ, and by one, so that the outputs
     differ by much less than what the wires take."""
     tile = wired(make_tile(adc_bits=7, resident_code=resident_code), 3.0)
     streamed, resident = codes(20, 128), codes(128, 12, seed=1)
@@ -404,6 +404,33 @@ def test_wires_take_what_the_reference_takes(make_tile, codes, resident_code):
     without = compute(streamed.long(), resident.long(), wired(tile, 0.0), 8, 8).values
     lost = (without - reference).double().square().mean().sqrt()
     assert float((found - reference).double().square().mean().sqrt()) < 0.25 * float(lost)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("resident_code", ["bits", "digits"])
+@pytest.mark.parametrize("ohm", [0.001, 0.1, 2.0])
+@pytest.mark.parametrize(
+    "adc",
+    [
+        {"adc_bits": 7, "step": 2},
+        {"adc_bits": 7, "step": 2, "rounding": "half_up"},
+        {"adc_bits": 8, "rounding": "floor"},
+        {"adc_bits": 6, "step": 3, "rounding": "floor"},
+    ],
+    ids=str,
+)
+def test_wires_decide_where_whole_sums_lie_on_a_bound(
+    make_tile, codes, monkeypatch, path, resident_code, ohm, adc
+):
+    """However little the wires take, it moves every such sum off its bound, always to the same side."""
+    monkeypatch.setenv(VARIABLE, path)
+    tile = wired(make_tile(resident_code=resident_code, **adc), ohm)
+    streamed, resident = codes(7, 100), codes(100, 5, seed=1)
+    found = digit_serial_product(streamed, resident, tile, 8, 8, draw(7)).long()
+    assert torch.equal(found, compute(streamed.long(), resident.long(), tile, 8, 8).values)
+    for row in range(7):
+        alone = digit_serial_product(streamed[row : row + 1], resident, tile, 8, 8, draw(1, first=row))
+        assert torch.equal(alone[0].long(), found[row])
 
 
 def test_a_nonlinear_converter_equals_the_reference(make_tile, codes):

@@ -112,21 +112,30 @@ def floating_product(
     shares = wire_shares(tile, columns, resident_bits).to(device) if wired else None
     for number, group in enumerate(wordline_groups(streamed.shape[1], tile)):
         states = planes[:, group.start : group.stop].permute(1, 0, 2).double()  # [element, plane, column]
-        kept = states if shares is None else _kept(states, shares)
         for index, digit in enumerate(digits[..., group.start : group.stop]):
             slot = number * len(digits) + index
             for top in range(0, len(result), block):
                 here = slice(top, top + block)
                 own = replace(draw, keys=draw.keys[here])
-                codes = _convert(digit[here], states.flatten(1), kept.flatten(1), tile, own, slot)
+                codes = _convert(digit[here], states, shares, tile, own, slot)
                 values = (codes.view(-1, len(weights), columns) * weights[:, None]).sum(1)
                 result[here] += values * (tile.adc.step * tile.numeral.radix**index)
     return result
 
 
-def _kept(states: Tensor, shares: Tensor) -> Tensor:
-    """Switches times the share that the wires of their own bitline leave; shares [plane, bitline, column]."""
-    return states.clamp(min=0) * shares[:, 0] + states.clamp(max=0) * shares[:, -1]
+def _sums(digit: Tensor, states: Tensor, shares: Tensor | None) -> Tensor:
+    """Sums of one digit [row, element], less what wires take, [row, plane·column], float64.
+
+    Whole sums first, then the share of each bitline: the same number whatever rows stand beside it.
+    states: [element, plane, column]; shares: [plane, bitline of the pair, column]
+    """
+    if shares is None:
+        return digit.double() @ states.flatten(1)
+    if shares.shape[1] == 1:
+        return (digit.double() @ states.flatten(1)) * shares[:, 0].flatten()
+    plus = digit.double() @ states.clamp(min=0).flatten(1)
+    minus = digit.double() @ states.clamp(max=0).flatten(1)
+    return plus * shares[:, 0].flatten() + minus * shares[:, 1].flatten()
 
 
 def _normal(draw: Draw, slot: int, count: int) -> Tensor:
@@ -142,17 +151,19 @@ def _normal(draw: Draw, slot: int, count: int) -> Tensor:
     return deviates(words[:, :count]).double()
 
 
-def _convert(digit: Tensor, states: Tensor, kept: Tensor, tile: TileSpec, draw: Draw, slot: int) -> Tensor:
+def _convert(
+    digit: Tensor, states: Tensor, shares: Tensor | None, tile: TileSpec, draw: Draw, slot: int
+) -> Tensor:
     """Codes of one digit [row, element] of one group, [row, plane·column]; float64.
 
     Environment noise and mismatch come ahead of the converter's characteristic, its own noise after it.
     """
     adc = tile.adc
-    sums = digit.double() @ kept
+    sums = _sums(digit, states, shares)
     before = sums.new_full((), tile.environment_noise**2)
     if tile.resistor.mismatch:
         power = drive(digit, tile).square().sum(-1)
-        before = before + tile.resistor.mismatch**2 * (power @ states.square())
+        before = before + tile.resistor.mismatch**2 * (power @ states.flatten(1).square())
     if bool((before > 0).any()):
         sums += _normal(draw.sub(ENVIRONMENT), slot, sums.shape[1]) * before.sqrt()
     noise = _normal(draw.sub(CONVERTER), slot, sums.shape[1]) if adc.noise > 0 else None

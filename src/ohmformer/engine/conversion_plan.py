@@ -18,7 +18,7 @@ from ohmformer.crossbars import (
     streamed_digits,
     wordline_groups,
 )
-from ohmformer.devices import wire_attenuation
+from ohmformer.devices import convert, wire_attenuation
 from ohmformer.engine.conversion_law import (
     EVENT_CHANCE,
     MOST_LEVELS,
@@ -37,6 +37,7 @@ INT8, INT16, INT31 = 127, 32767, 1 << 31
 MOST_DIGITS, MOST_SWITCHES = 12, 64  # as in kernels/digit_serial_job.hpp
 WIDTH = 64  # columns of a block
 SPARSE_CHANCE = 5e-4  # of a wrong conversion, up to which they are drawn one by one
+MOST_INEXACT = 1e-6  # of conversions with wires and without noise that 16 bits may give another code
 MOST_LOOKED_AT = 0.003  # of conversions that wires may change, up to which they are looked at one by one
 LAWS = 1024  # of whole noise, in equal steps of the variance that mismatch adds
 
@@ -52,7 +53,9 @@ class ConversionPlan:
 
     s is the sum of a group, z a deviate of ``deviate_law``. With noise, ties round up: that makes the floor
     of a symmetric deviate symmetric again. Without noise ties follow the tile's rule.
-    The range is chosen so that 16 bits never change a code (``_range``).
+    The range is chosen so that 16 bits never change a code (``_range``). With wires and without noise a plan
+    is only made where at most ``MOST_INEXACT`` of conversions differ (``_inexact``), never where whole sums lie
+    on bounds between codes (an even step, ``floor``), since what the wires take then decides.
 
     noise: ``none``
            ``sparse``: wrong conversions one by one (``wrong_conversions``)
@@ -150,10 +153,7 @@ class ConversionPlan:
         return found.clamp_(-self.max_code, self.max_code)
 
     def _nearest(self, v: Tensor) -> Tensor:
-        if not self.divide:
-            return ((v + self.offset).clamp_(-INT16 - 1, INT16) * self.scale + (1 << 14)) >> 15
-        whole = (v.clamp(min=self.least) + self.offset) >> self.fraction
-        return ((whole * self.scale) >> (15 + self.divide)) - self.code_base
+        return codes_of(self, v)
 
 
 def _largest_power(tile: TileSpec) -> int:
@@ -257,6 +257,31 @@ def _range(tile: TileSpec, max_sum: int, pairs: int, worst_sd: float, dense: boo
     return None
 
 
+def codes_of(level: _Range | ConversionPlan, v: Tensor) -> Tensor:
+    """Codes of levels v in 16 bits, ties up, not yet clipped; int64."""
+    if not level.divide:
+        return ((v + level.offset).clamp_(-INT16 - 1, INT16) * level.scale + (1 << 14)) >> 15
+    whole = (v.clamp(min=level.least) + level.offset) >> level.fraction
+    return ((whole * level.scale) >> (15 + level.divide)) - level.code_base
+
+
+def _inexact(tile: TileSpec, level: _Range, largest_sum: int, elements: int) -> float:
+    """Share of conversions, by the law of ``_spread``, whose code in 16 bits is not that of exact arithmetic.
+
+    A share that lies within 2^-fraction of a bound between codes may fall on its other side.
+    """
+    keep = 1 - wire_attenuation(tile)
+    share = keep if tile.resident_code == "bits" else keep[: len(keep) // 2 * 2].view(-1, 2).mean(1)
+    sums = torch.arange(-largest_sum, largest_sum + 1)
+    v = (sums << level.fraction).clamp_(-(1 << 15), (1 << 15) - 1)
+    factor = (share * 2**15).round().clamp_(max=INT16).long()
+    found = codes_of(level, (v * factor[:, None] + (1 << 14)) >> 15)
+    limit = min(tile.adc.max_code, INT16)
+    differs = found.clamp_(-limit, limit) != convert(sums * share[:, None], tile.adc).long()
+    law = torch.exp(-0.5 * (sums / _spread(tile, elements)).square())
+    return float((differs * law).sum(-1).mean() / law.sum())
+
+
 @lru_cache(maxsize=256)
 @on_host
 def conversion_plan(
@@ -317,6 +342,10 @@ def conversion_plan(
             return None
         while noise_shift < 15 and 2 * per_sd * worst_sd <= INT16 - 1:
             noise_shift, per_sd = noise_shift + 1, 2 * per_sd
+    wired = tile.resistor.wire_resistance_ohm > 0
+    alone = wired and noise == "none"  # what the wires take decides, and nothing else
+    if alone and not (nearest and _inexact(tile, level, largest_sum, elements) <= MOST_INEXACT):
+        return None
     reach = _span(max_digit, numeral.radix, len(radix_powers))
     numbers = torch.arange(-reach, reach + 1)
     digits_of = torch.zeros(len(numbers), MOST_DIGITS, dtype=torch.int8)
@@ -343,7 +372,7 @@ def conversion_plan(
         offset=level.offset,
         least=level.least,
         code_base=level.code_base,
-        ties=adc.rounding == "half_even" and adc.step % 2 == 0 and tile.resistor.wire_resistance_ohm == 0,
+        ties=adc.rounding == "half_even" and adc.step % 2 == 0 and not wired,
         max_code=min(adc.max_code, INT16),
         step=adc.step,
         plane_weight=torch.tensor(runs[0], dtype=torch.int16),
@@ -386,18 +415,23 @@ def _noise_modes(tile: TileSpec, worst_sd: float, elements: int, room: int) -> l
 def looked_at(tile: TileSpec, worst_sd: float, elements: int) -> float:
     """Share of conversions that wires may change, mean over the bitlines of the tile.
 
-    Sums are taken as normal with the variance of uniform digits on independent switches; 1 where even a sum
-    of 1 is as near to a bound as common noise reaches.
+    Sums are taken as normal with ``_spread``; 1 where even a sum of 1 is as near to a bound as common noise
+    reaches.
     """
     loss = wire_attenuation(tile)
     limits = [(0.5 - size * worst_sd) / loss for size in class_sizes()]
     if float(limits[0].min()) < 1:
         return 1.0
-    digits = torch.arange(-tile.numeral.max_digit, tile.numeral.max_digit + 1)
-    closed = 0.5 if tile.resident_code == "bits" else float(drive(digits, tile).abs().double().mean())
-    spread = math.sqrt(elements * closed * float(digits.double().square().mean()))
+    spread = _spread(tile, elements)
     beyond = [2 * float(torch.special.ndtr(-limit / spread).mean()) for limit in limits]
     return sum(beyond[:-1]) / 256 + beyond[-1] * (1 - (len(beyond) - 1) / 256)
+
+
+def _spread(tile: TileSpec, elements: int) -> float:
+    """Standard deviation of a sum of uniform digits on independent switches."""
+    digits = torch.arange(-tile.numeral.max_digit, tile.numeral.max_digit + 1)
+    closed = 0.5 if tile.resident_code == "bits" else float(drive(digits, tile).abs().double().mean())
+    return math.sqrt(elements * closed * float(digits.double().square().mean()))
 
 
 def _thresholds(tile: TileSpec, additive: float, most_branches: int, levels: int, nearest: bool) -> Tensor:
