@@ -54,7 +54,7 @@ class ConversionPlan:
     s is the sum of a group, z a deviate of ``deviate_law``. With noise, ties round up: that makes the floor
     of a symmetric deviate symmetric again. Without noise ties follow the tile's rule.
     The range is chosen so that 16 bits never change a code (``_range``). With wires and without noise a plan
-    is only made where at most ``MOST_INEXACT`` of conversions differ (``_inexact``), never where whole sums lie
+    is only made where at most ``MOST_INEXACT`` of conversions differ (``_inexact``), never where sums lie
     on bounds between codes (an even step, ``floor``), since what the wires take then decides.
 
     noise: ``none``
