@@ -52,25 +52,24 @@ REPLACES = {
 BASE = preset("wang2024")
 WORD_BITS = 64
 
-ENCODER_BITS = (*range(2, 11), 12, 14, 16)
+ENCODER_BITS = tuple(range(2, 17))
 ENCODER_RADICES = {
-    "shared": (*range(3, 23, 2), 25, 27, 31, 63, 127, 257),
+    "shared": (*range(3, 33, 2), 45, 63, 91, 127, 181, 257),
     "per_resistor": (3, 5, 7, 9, 13, 27, 81, 257),
 }
 ENCODERS_BESIDE = (
-    (7, "shared", 11),
-    (9, "shared", 13),
-    (23, "shared", 8),
-    (29, "shared", 6),
-    (45, "shared", 8),
-    (45, "shared", 10),
+    (37, "shared", 8),
+    (53, "shared", 8),
+    (53, "shared", 10),
+    (75, "shared", 9),
     (101, "shared", 12),
-    (191, "shared", 16),
-    (5, "shared", 15),
+    (151, "shared", 16),
+    (211, "shared", 11),
+    (11, "per_resistor", 7),
     (15, "per_resistor", 8),
     (21, "per_resistor", 10),
+    (45, "per_resistor", 13),
     (121, "per_resistor", 8),
-    (27, "per_resistor", 13),
 )
 # radix, polarity, converter bits, step, resident code, streamed bits, resident bits, active wordlines
 SHIFT_ADDS = (

@@ -92,13 +92,22 @@ def _both(new: Interval, old: Interval) -> Interval:
 def _synthesised(gates: Gates, before: Component, name: str, share: float) -> Component:
     """The part made of ``gates``; share: of its area, what one operation moves."""
     typical = gates.area_m2 * TO_32_NM
-    area = _both(Interval(typical, typical, typical / FILL), before.area_m2)
-    energy = _both(ENERGY_PER_AREA * (gates.area_m2 * share * ENERGY_TO_32_NM), before.energy_J)
     if gates.counted:
-        how = "counted"
+        off, how = 0.0, "counted"
     else:
-        worst = max(map(abs, off_grid("lanes" if name == "function_lane" else name)))
-        how = f"between synthesised parameters, where up to {worst:.0%} off"
+        off = max(map(abs, off_grid("lanes" if name == "function_lane" else name)))
+        how = f"between synthesised parameters, where up to {off:.0%} off"
+    around = Interval(1 - off, 1.0, 1 + off)
+    area = _both(Interval(typical * around.low, typical, typical * around.high / FILL), before.area_m2)
+    moved_m2 = gates.area_m2 * share * ENERGY_TO_32_NM
+    energy = _both(
+        Interval(
+            ENERGY_PER_AREA.low * moved_m2 * around.low,
+            ENERGY_PER_AREA.typical * moved_m2,
+            ENERGY_PER_AREA.high * moved_m2 * around.high,
+        ),
+        before.energy_J,
+    )
     moved = "" if share == 1 else f", x {share:.3g}: one of the functions works, the others hold"
     area_um2, old_um2, old_pJ = (
         gates.area_m2 / UM2,
@@ -107,8 +116,9 @@ def _synthesised(gates: Gates, before: Component, name: str, share: float) -> Co
     )
     text = (
         f"synthesised ({gate_file()['tool']}): {gates.cells:,.0f} gates ({how}), {area_um2:,.0f} µm² of "
-        f"NanGate 45 nm cells x .46; high: placed at {FILL:.0%}, and low and high hold the figure that this "
-        f"replaces, {old_um2:,.0f} µm² and {old_pJ:.3g} pJ ({before.source.text}); {ENERGY_SOURCE}{moved}"
+        f"NanGate 45 nm cells (NAND2 .798 µm², others partly from memory) x .46; high: placed at {FILL:.0%}, "
+        f"and low and high hold the figure that this replaces, {old_um2:,.0f} µm² and {old_pJ:.3g} pJ "
+        f"({before.source.text}); {ENERGY_SOURCE}{moved}"
     )
     return replace(before, area_m2=area, energy_J=energy, source=Source("derived", text))
 
@@ -161,8 +171,12 @@ _TITLES = {
 }
 
 
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def _range(value: Interval, unit: float) -> str:
-    low, typical, high = (f"{one / unit:.3g}" for one in (value.low, value.typical, value.high))
+    low, typical, high = (_figure(one / unit) for one in (value.low, value.typical, value.high))
     return f"{typical} ({low} … {high})"
 
 

@@ -31,6 +31,12 @@ NOT_WORN = "nothing is written to dense cells while the model runs: weights are 
 TIME_SOURCE = Source("ours", "the schedule of docs/cost-model.md: resources side by side, layer after layer")
 
 
+CYCLE = (
+    ": rows · digits · groups · max(settling, conversions / rate), settling the longer of the stated one and "
+    "that of the tile's circuit (devices.settling_time_s)"
+)
+
+
 def lifetime_s(cells: int, written: int, endurance: float, latency: float) -> float | None:
     """Seconds until every cell has been written ``endurance`` times; None if nothing is written."""
     return None if written == 0 else endurance * cells / written * latency
@@ -76,7 +82,7 @@ def _latency_terms(run: Run) -> tuple[Term, ...]:
                     count=1,
                     unit_value=advance,
                     formula="time by which these steps move the end of the run on; the resource that is "
-                    "busy longest in them",
+                    "busy longest in them" + (CYCLE if resource == "conversions" else ""),
                     fields=_TIME_FIELDS[resource],
                     source=TIME_SOURCE,
                 )

@@ -148,7 +148,7 @@ LIBRARY = Library(
     ),
     encoder=_component(
         "encoders",
-        "encoder of 3 digits",
+        "encoder",
         "element encoded",
         Source(
             "derived",

@@ -75,7 +75,9 @@ def _isaac_rows() -> list[ValidationRow]:
         ):
             rows.append(_isaac(f"{name} {quantity}", unit, given, value, 0.005, how))
     power, area = _ima_of_library()
-    how = "the same counts x our library's components, ISAAC's shift-add; its holds take 2.5 µm² each, not .039"
+    how = (
+        "the same counts x our library's components, ISAAC's shift-add; its holds take 2.5 µm² each, not .039"
+    )
     rows.append(_isaac("IMA power, our components", "mW", 24.08, power, None, how))
     rows.append(_isaac("IMA area, our components", "mm²", 0.01312, area, None, how))
     power, area = isaac_table.chip_sum()
