@@ -102,6 +102,11 @@ FAMILIES = {
     "bloom": Family(
         "BloomForCausalLM", "BloomConfig", {"vocab_size": 61, "hidden_size": 32, "n_layer": 2, "n_head": 4}
     ),
+    "falcon": Family(  # its linear layers are x @ weight.T
+        "FalconForCausalLM",
+        "FalconConfig",
+        {key: ENCODER[key] for key in ENCODER if "intermediate" not in key and "position" not in key},
+    ),
     "phi": Family("PhiForCausalLM", "PhiConfig", ENCODER),
     "llama": Family("LlamaForCausalLM", "LlamaConfig", DECODER),
     "mistral": Family("MistralForCausalLM", "MistralConfig", DECODER),

@@ -133,15 +133,15 @@ class ChipMode(TorchFunctionMode):
         known = self._known.get(func)
         if known is None:
             known = self._known[func] = self._look_at(func)
-        if known.question and not kwargs and not known.writes:
-            result = func(*args)
-            if not isinstance(result, Tensor):
-                return result
-        kwargs = dict(kwargs) if kwargs else {}
-        if not args and "input" in kwargs:
-            args = (kwargs.pop("input"),)
         self.inside += 1
         try:
+            if known.question and not kwargs and not known.writes:
+                result = func(*args)
+                if not isinstance(result, Tensor):  # ``.T`` asks as well, but gives a tensor
+                    return result
+            kwargs = dict(kwargs) if kwargs else {}
+            if not args and "input" in kwargs:
+                args = (kwargs.pop("input"),)
             return self._send(func, known, args, kwargs)
         finally:
             self.inside -= 1
