@@ -217,6 +217,8 @@ def _wrap_rms_norm(module: nn.Module, form: RmsNormForm, runtime: Runtime, mode:
 def _wrap_rotary(module: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
     """Cosines and sines that depend on positions alone are read from the dense crossbar."""
     original: Callable[..., Any] = module.forward
+    # frequencies that a run before this one left here, for numbers of tokens beyond its switch point
+    mark_constant([value for value in vars(module).values() if isinstance(value, Tensor)])
 
     @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:

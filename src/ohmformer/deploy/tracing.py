@@ -27,8 +27,15 @@ def max_tokens(config: Any) -> int | None:
             # RoBERTa-like models keep the first positions for padding
             padding = getattr(config, "pad_token_id", None)
             shifted = getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert", "mpnet")
-            return value - (int(padding or 0) + 1 if shifted else 0)
+            return int(value * _stretch(config)) - (int(padding or 0) + 1 if shifted else 0)
     return None
+
+
+def _stretch(config: Any) -> float:
+    """By how much rotary frequencies that are found anew beyond the stated length extend it."""
+    rope = getattr(config, "rope_parameters", None)
+    dynamic = isinstance(rope, dict) and rope.get("rope_type") == "dynamic"
+    return max(1.0, float(rope.get("factor") or 1.0)) if dynamic else 1.0
 
 
 def _inputs(model: nn.Module, batch: int, tokens: int) -> dict[str, Any]:
