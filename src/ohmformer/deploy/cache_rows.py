@@ -13,7 +13,7 @@ from ohmformer.deploy.cache_cells import CodeCells, UncertainCells
 from ohmformer.deploy.coverage import DENSE, MOVEMENT
 from ohmformer.deploy.interception import ChipMode
 from ohmformer.deploy.runtime import Runtime
-from ohmformer.engine import kernels
+from ohmformer.engine import fits_kernels, kernels, store_rows
 from ohmformer.errors import UserError
 from ohmformer.numerals import HOST, max_code, quantise_per_row
 
@@ -120,6 +120,8 @@ class StoredRows:
 
     def append(self, values: Tensor) -> None:
         """Quantise and write [batch, head, token, element] behind what is there."""
+        if self._written(values):
+            return
         if values.is_meta:
             codes, scale = values.to(torch.int8), values.new_empty((*values.shape[:-1], 1))
         else:
@@ -138,6 +140,21 @@ class StoredRows:
             self._scale[:, :, self.tokens : stop] = scale
         self.tokens = stop
         self.position += new
+
+    def _written(self, values: Tensor) -> bool:
+        """Write into spare room in one call, where that can be."""
+        codes, scale = self._codes, self._scale
+        if codes is None or scale is None or self.home.cells or codes.dtype != torch.int8:
+            return False
+        stop = self.tokens + values.shape[2]
+        native = kernels()
+        if native is None or codes.shape[2] < stop or not fits_kernels(values) or not values.numel():
+            return False
+        new = slice(self.tokens, stop)
+        store_rows(native, values, max_code(self.home.bits), codes[:, :, new], scale[:, :, new])
+        self.position += stop - self.tokens
+        self.tokens = stop
+        return True
 
     def _join(self, more: UncertainCells | None) -> None:
         if more is not None and len(more):

@@ -50,11 +50,16 @@ class RunKeys:
         self._sample_keys = mix_keys(torch.zeros_like(samples), samples)
         self._uses: dict[str, int] = {}
         self._rows: dict[tuple[int, ...], Tensor] = {}
+        self._bounds: dict[tuple[tuple[int, ...], bool], list[tuple[int, int]] | None] = {}
 
     def stream(self, kind: str) -> int:
         """A number for the next operation of its kind."""
         use = self._uses[kind] = self._uses.get(kind, 0) + 1
         return stream_of(kind, use)
+
+    def coming(self, kind: str, ahead: int = 0) -> int:
+        """The number that ``stream`` will give; ``ahead``: after so many others of its kind."""
+        return stream_of(kind, self._uses.get(kind, 0) + 1 + ahead)
 
     @cached_property
     def _groups(self) -> tuple[Tensor, list[tuple[int, int]]]:
@@ -84,6 +89,12 @@ class RunKeys:
 
         flattened: a single axis holds all rows of all samples
         """
+        place = (lead, flattened)
+        if place not in self._bounds:
+            self._bounds[place] = self._bounds_of(lead, flattened)
+        return self._bounds[place]
+
+    def _bounds_of(self, lead: tuple[int, ...], flattened: bool) -> list[tuple[int, int]] | None:
         count, total = len(self.samples), prod(lead)
         whole = len(lead) == 1 and flattened and total % count == 0
         if not (whole or count == 1 or (len(lead) > 1 and lead[0] == count)):

@@ -24,6 +24,10 @@ class Products(Running):
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, operation: str = "linear") -> Tensor:
         """x [..., inner] times a stored weight, plus a stored bias; returns [..., column]."""
+        if self.coverage is None and self.recorder is None:
+            made = self._at_once(x, weight, bias)
+            if made is not None:
+                return made
         block = self.block_of(weight)
         if block is None:
             raise ValueError("not a stored parameter")
@@ -47,6 +51,31 @@ class Products(Running):
         y = self._linear(flat, block, found, bounds or [(0, len(flat))], shift, draw)
         y = y.reshape(*lead, out)
         return y if shifts is None else y.add_(shifts)
+
+    def _at_once(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+        """``linear`` in one call; None, with nothing drawn, where the operands or this run ask for more."""
+        place = id(weight)
+        prepared = self._prepared[place] if place in self._prepared else self._prepare(weight)
+        if prepared is None or x.dtype != torch.float32 or not x.is_contiguous() or x.device.type != "cpu":
+            return None
+        entry, line = prepared
+        shape = x.shape
+        lead = tuple(shape[:-1])
+        bounds = self.keys.row_bounds(lead)
+        if bounds is None or shape[-1] != line.inner or not lead or not x.numel():
+            return None
+        plan, shift = self._reads(False), None
+        if plan.touches(entry.index):
+            return None
+        if bias is not None:
+            stored = self.parameters.get(id(bias))
+            if stored is None or plan.touches(stored.index):
+                return None
+            shift = stored.values(None)
+        made = line.call(x, shift, self.keys.coming(entry.name), self.keys.rows(lead))
+        if made is not None:
+            self.keys.stream(entry.name)
+        return made
 
     def _linear(
         self,

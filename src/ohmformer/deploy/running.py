@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +12,17 @@ from torch import Tensor
 from ohmformer.deploy.coverage import COMPUTE, DENSE, FUNCTION, Coverage
 from ohmformer.deploy.keys import RunKeys
 from ohmformer.deploy.storage import StoredBlock, StoredParameter
-from ohmformer.engine import Draw, FusedOperations, Misreads, ProductEngine, ReadPlan, plan_reads
+from ohmformer.engine import (
+    Attention,
+    Draw,
+    FusedOperations,
+    Misreads,
+    PreparedLinear,
+    ProductEngine,
+    ReadPlan,
+    plan_reads,
+    prepared_linear,
+)
 from ohmformer.errors import UserError
 from ohmformer.ir import DenseRead, FunctionCall, Product, Recorder, Resident, SubOp
 from ohmformer.numerals import HOST, quantise_per_row, quantise_per_tensor
@@ -41,11 +52,13 @@ class Running:
         self._blocks: dict[int, StoredBlock] = {}  # by identity of the parameter
         self._experts = False  # whether a tensor stands for an expert
         self._fused = FusedOperations(chip, engine)
+        self._prepared: dict[int, tuple[StoredParameter, PreparedLinear] | None] = {}
 
     def moved(self, device: torch.device, parameters: dict[int, StoredParameter]) -> None:
         """The model lies on another device now, its parameters have other identities."""
         self.device, self.parameters = device, parameters
         self._blocks.clear()
+        self._prepared.clear()
         self._plan = self._shared_plan = None
 
     # --- bookkeeping -------------------------------------------------------------------------------
@@ -78,6 +91,10 @@ class Running:
         rows:   [row] bool, the rows that are read; None reads all
         shared: the one read that serves all samples
         """
+        return self._reads(shared).misreads(entry.index, rows, entry.at)
+
+    def _reads(self, shared: bool) -> ReadPlan:
+        """The reads of this run."""
         plan = self._shared_plan if shared else self._plan
         if plan is None:
             stores = [stored.cells for stored in self.parameters.values()]
@@ -86,11 +103,15 @@ class Running:
                 self._shared_plan = plan
             else:
                 self._plan = plan
-        return plan.misreads(entry.index, rows, entry.at)
+        return plan
 
     def draw(self, kind: str, lead: tuple[int, ...]) -> Draw:
         """Where the noise of the next product of its kind comes from; its rows are [*lead]."""
         return Draw(seed=self.seed, stream=self.keys.stream(kind), keys=self.keys.rows(lead))
+
+    def coming(self, kind: str, lead: tuple[int, ...], ahead: int = 0) -> Draw:
+        """What ``draw`` will give, after ``ahead`` other products of the kind; nothing counts as drawn."""
+        return Draw(seed=self.seed, stream=self.keys.coming(kind, ahead), keys=self.keys.rows(lead))
 
     @property
     def module(self) -> str:
@@ -139,6 +160,23 @@ class Running:
         self.note(operation, DENSE)
         if self.recorder is not None and words:
             self.record(DenseRead(module=self.module, operation=operation, words=words))
+
+    # --- whole pieces ------------------------------------------------------------------------------
+
+    @cached_property
+    def attention_piece(self) -> Attention | None:
+        """Attention in one call, where its operations are those of ``FusedOperations``."""
+        return Attention(self._fused) if type(self._fused) is FusedOperations else None
+
+    def _prepare(self, weight: Tensor) -> tuple[StoredParameter, PreparedLinear] | None:
+        """A stored weight that only waits for rows."""
+        block, line = self.block_of(weight), None
+        if block is not None and block.whole and weight.ndim == 2 and not weight.is_meta:
+            line = prepared_linear(self._fused, block.codes, block.scale, self.seed)
+        found = None if block is None or line is None else (block.entry, line)
+        if block is not None and block.whole:
+            self._prepared[id(weight)] = found
+        return found
 
     # --- operands ----------------------------------------------------------------------------------
 

@@ -23,8 +23,10 @@ from transformers.pytorch_utils import Conv1D
 
 from ohmformer.deploy.cache import CACHE_NAMES, HOME
 from ohmformer.deploy.constants import is_constant
+from ohmformer.deploy.forms import attention_form, rotary_form
 from ohmformer.deploy.interception import ChipMode
 from ohmformer.deploy.operations import RULES
+from ohmformer.deploy.pieces import attention_call, rotary_call
 from ohmformer.deploy.plain_code import PlainCode, owned_plainly, plain_code, without_checkpoints
 from ohmformer.deploy.runtime import Runtime
 
@@ -88,7 +90,7 @@ class Shortcuts:
         overridden = {name: made for name in code.methods if (made := self._method(module, name)) is not None}
         fast = self._copy(kind, code).__get__(module)
         original, mode = module.forward, self.mode
-        children, reached = dict(module._modules), _reached(module)
+        children, reached = dict(module._modules), (module, *_reached(module))
 
         def usual(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
             if module.training or module._modules != children:
@@ -140,6 +142,11 @@ class Shortcuts:
                 found = self.mode.watched(function)
             else:
                 found = self._copy(function, code)
+            attention, rotary = attention_form(function), rotary_form(function)
+            if attention is not None:
+                found = attention_call(self.runtime, attention, found)
+            elif rotary is not None:
+                found = rotary_call(rotary, found)
             self._functions[function] = found
         return found
 

@@ -4,6 +4,15 @@ from ohmformer.engine.cells import StoredCells
 from ohmformer.engine.comparing import ComparingEngine, Deviation
 from ohmformer.engine.fused import FusedOperations
 from ohmformer.engine.native import kernels
+from ohmformer.engine.pieces import (
+    Attention,
+    PreparedLinear,
+    Rows,
+    fits_kernels,
+    prepared_linear,
+    rotary,
+    store_rows,
+)
 from ohmformer.engine.products import MODES, FastEngine, Mode, ProductEngine, mode_of
 from ohmformer.engine.programming import MarginalCells
 from ohmformer.engine.randomness import Draw, mix, mix_keys
@@ -13,6 +22,7 @@ from ohmformer.engine.resident import ResidentCodes
 
 __all__ = [
     "MODES",
+    "Attention",
     "ComparingEngine",
     "Deviation",
     "Draw",
@@ -21,14 +31,20 @@ __all__ = [
     "MarginalCells",
     "Misreads",
     "Mode",
+    "PreparedLinear",
     "ProductEngine",
     "ReadPlan",
     "ReferenceEngine",
     "ResidentCodes",
+    "Rows",
     "StoredCells",
+    "fits_kernels",
     "kernels",
     "mix",
     "mix_keys",
     "mode_of",
     "plan_reads",
+    "prepared_linear",
+    "rotary",
+    "store_rows",
 ]

@@ -140,6 +140,10 @@ class ReadPlan:
         counts = poisson_counts(rates[own], 1 - uniform[hit]).clamp_min(1)
         self._counts[stores[own], which % len(self.samples)] = counts
 
+    def touches(self, index: int) -> bool:
+        """Whether reads of one tensor may be wrong; False: they are right."""
+        return self._touched[index]
+
     def misreads(
         self, index: int, rows: Tensor | None = None, numbers: Numbers | None = None
     ) -> Misreads | None:

@@ -1,6 +1,7 @@
 // Every kernel for one instruction set: include it with OHM_ISA set to a name of its own.
 #pragma once
 #include "ars.hpp"
+#include "attention.hpp"
 #include "digit_serial.hpp"
 #include "errors.hpp"
 #include "functions.hpp"
@@ -78,6 +79,9 @@ inline Kernels make_kernels(const char* name) {
   made.softmax = softmax;
   made.layer_norm = layer_norm;
   made.rms_norm = rms_norm;
+  made.attention = attention;
+  made.rotary = rotary;
+  made.store_rows = store_rows;
   return made;
 }
 

@@ -242,21 +242,24 @@ inline float row_dot(const float* x, int64_t count, int highest) {
   return static_cast<float>(total) * scale * scale;
 }
 
+// Softmax of one row; ``from`` may be ``to``.
+inline void softmax_row(const float* from, float* to, int64_t inner, const Curve& exponential_curve,
+                        const Curve& reciprocal_curve, int highest) {
+  const float largest = largest_of(from, inner);
+  for (int64_t i = 0; i < inner; i++) to[i] = from[i] - largest;
+  for (int64_t i = 0; i < inner; i += STRIP) exponential(exponential_curve, to + i, smaller(STRIP, inner - i));
+  float total = row_sum(to, inner, highest);
+  total = total < 1.0f ? 1.0f : total;
+  const float share = reciprocal_of(reciprocal_curve, total);
+  for (int64_t i = 0; i < inner; i++) to[i] *= share;
+}
+
 inline void softmax(const float* x, float* y, int64_t rows, int64_t inner, const Curve& exponential_curve,
                     const Curve& reciprocal_curve, int highest, int threads) {
   const int64_t block = 1 + (1 << 13) / (inner + 1);
   parallel((rows + block - 1) / block, threads, [&](long part) {
-    for (int64_t m = part * block; m < smaller((part + 1) * block, rows); m++) {
-      const float* from = x + m * inner;
-      float* to = y + m * inner;
-      const float largest = largest_of(from, inner);
-      for (int64_t i = 0; i < inner; i++) to[i] = from[i] - largest;
-      for (int64_t i = 0; i < inner; i += STRIP) exponential(exponential_curve, to + i, smaller(STRIP, inner - i));
-      float total = row_sum(to, inner, highest);
-      total = total < 1.0f ? 1.0f : total;
-      const float share = reciprocal_of(reciprocal_curve, total);
-      for (int64_t i = 0; i < inner; i++) to[i] *= share;
-    }
+    for (int64_t m = part * block; m < smaller((part + 1) * block, rows); m++)
+      softmax_row(x + m * inner, y + m * inner, inner, exponential_curve, reciprocal_curve, highest);
   });
 }
 

@@ -9,6 +9,7 @@
 #include "digit_serial_module.hpp"
 #include "reads_module.hpp"
 #include "table.hpp"
+#include "whole_module.hpp"
 
 namespace nb = nanobind;
 using namespace ohm;
@@ -114,6 +115,7 @@ NB_MODULE(_native, m) {
   nb::class_<Choice> choice(m, "Kernels");
   bind_digit_serial(m, choice);
   bind_reads(m, choice);
+  bind_whole(m, choice);
   choice
       .def("__init__",
            [](Choice* self, const std::string& name) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "digit_serial_job.hpp"
+#include "whole_job.hpp"
 
 namespace ohm {
 
@@ -187,6 +188,9 @@ struct Kernels {
                      int64_t inner, float eps, const Curve& rsqrt, int highest, int threads);
   void (*rms_norm)(const float* x, const float* gain, float* y, int64_t rows, int64_t inner, float eps,
                    const Curve& rsqrt, int highest, int threads);
+  void (*attention)(const AttentionJob& job);
+  void (*rotary)(const RotaryJob& job);
+  void (*store_rows)(const StoreJob& job);
 };
 
 // Null where they were not compiled; to be asked only on a processor that has the instructions.
