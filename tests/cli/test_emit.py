@@ -11,6 +11,11 @@ import pytest
 
 from ohmformer.emit.simulators.ngspice import run_ngspice_text
 
+TINY = (
+    *("--set", "tile.resistor.unit_resistance_ohm=1e-300"),
+    *("--set", "tile.resistor.switch_resistance_ohm=0"),
+)
+
 
 def write(path: Path, content: object) -> Path:
     path.write_text(json.dumps(content), encoding="utf-8")
@@ -102,6 +107,9 @@ def test_wrong_operands_leave_no_netlist(
         (("tile", "--wordlines", 4, "--bitlines", 8, "--transient", "--dialect", "vacask"), "ngspice alone"),
         (("tile", "--wordlines", 1), "one radix-7 digit alone drives 2"),
         (("dense", "--selected", 4), "wordlines 0 to 3"),
+        (("tile", "--wordlines", 16384, "--bitlines", 16384), "a netlist holds at most 262144"),
+        (("dense", "--wordlines", 1024, "--bitlines", 65536), "a netlist holds at most 262144"),
+        (("tile", *TINY), "no circuit has one outside 1e-09"),
         (("tile", "--operands", "no-such-file.json"), "cannot be read as JSON"),
     ],
 )

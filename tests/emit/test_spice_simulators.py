@@ -167,3 +167,9 @@ def test_no_result_is_one_sentence(tmp_path: Path) -> None:
 def test_parts_that_do_not_exist_are_refused(part: object) -> None:
     with pytest.raises(EmitError, match="must be finite and above 0"):
         circuit_text(divider(part), "ngspice")
+
+
+@pytest.mark.parametrize("ohm", [1e-300, 1e-10, 1e16])
+def test_resistors_that_nobody_could_make_are_refused(ohm: float) -> None:
+    with pytest.raises(EmitError, match="no circuit has one outside 1e-09 to 1e\\+15 ohm"):
+        circuit_text(divider(Resistor("x", "a", "b", ohm)), "vacask")

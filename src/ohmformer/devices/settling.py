@@ -99,8 +99,14 @@ def settling_time_s(
     are real, so the deviation falls for good.
 
     error_codes: 0.25 leaves half of the rounding's half code to everything else
-    returns:     s
-    Error:       measured against ngspice: docs/circuits.md. The amplifier's slew rate is not in it.
+    closed:      share of the switches of the bitline that are closed; all, the default, settles last
+    returns:     s, from the step of the wordlines' drivers to the settled output of the sense amplifier
+    Covers:      bodies and switches of the resistors, diffusion along both wires, the input capacitance, gain
+                 and bandwidth of the amplifier with its feedback. Not: resistance and rise time of the
+                 drivers, the amplifier's slew rate and noise, the converter's own time, the switching of the
+                 resident operand.
+    Error:       0 to 4 % too long against ngspice for 24 drawn tiles and peripheries whose wires take less
+                 than 1 % of the sum, 12 % where they take a third: docs/circuits.md.
     """
     if not 0 < error_codes < float("inf"):
         raise DeviceError(f"error_codes is {error_codes!r}: it must be finite and above 0.")

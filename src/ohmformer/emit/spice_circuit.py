@@ -25,6 +25,7 @@ __all__ = [
 
 Dialect = Literal["ngspice", "vacask"]
 GROUND = "0"
+LEAST_OHM, MOST_OHM = 1e-9, 1e15  # of a circuit that could be built, and that simulators compute with
 ROUNDING_V = 1e-14  # of a voltage below 1 V in float64, times 50 for sums of a few
 
 
@@ -126,6 +127,11 @@ def circuit_text(circuit: Circuit, dialect: Dialect) -> str:
 def _check(element: Element) -> None:
     if isinstance(element, Resistor) and not 0 < element.ohm < float("inf"):
         raise EmitError(f"Resistor {element.name} has {element.ohm:g} ohm: it must be finite and above 0.")
+    if isinstance(element, Resistor) and not LEAST_OHM <= element.ohm <= MOST_OHM:
+        raise EmitError(
+            f"Resistor {element.name} has {element.ohm:g} ohm: no circuit has one outside {LEAST_OHM:g} to "
+            f"{MOST_OHM:g} ohm."
+        )
     if isinstance(element, Capacitor) and not 0 < element.farad < float("inf"):
         raise EmitError(f"Capacitor {element.name} has {element.farad:g} F: it must be finite and above 0.")
 

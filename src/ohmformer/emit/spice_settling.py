@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ohmformer.devices import settling_time_s
+from ohmformer.devices.periphery import PERIPHERY, Periphery
 from ohmformer.emit.checks import SimulatorError
 from ohmformer.emit.simulators.ngspice import run_ngspice
 from ohmformer.emit.spice_circuit import Transient
@@ -16,7 +17,13 @@ __all__ = ["settled_after_s"]
 STEPS = 1000  # over the time that is simulated
 
 
-def settled_after_s(tile: TileSpec, *, error_codes: float = 0.25, limit_s: float = 300.0) -> float:
+def settled_after_s(
+    tile: TileSpec,
+    *,
+    error_codes: float = 0.25,
+    periphery: Periphery = PERIPHERY,
+    limit_s: float = 300.0,
+) -> float:
     """Last time at which the first bitline is more than ``error_codes`` from where it ends.
 
     Every switch closed, the largest digit on every element: the largest sum. Twice what the formula says is
@@ -26,12 +33,13 @@ def settled_after_s(tile: TileSpec, *, error_codes: float = 0.25, limit_s: float
     """
     digits = torch.full((tile.elements,), tile.numeral.max_digit)
     planes = torch.ones(1, tile.elements, 1, dtype=torch.int8)
-    stop = 2 * settling_time_s(tile, error_codes=error_codes)
+    stop = 2 * settling_time_s(tile, error_codes=error_codes, periphery=periphery)
     times = Transient(stop / STEPS, stop)
-    over = run_ngspice(
-        tile_circuit(tile, digits, planes, sense="amplifier", transient=times), limit_s=limit_s
+    moving, still = (
+        tile_circuit(tile, digits, planes, sense="amplifier", transient=when, periphery=periphery)
+        for when in (times, None)
     )
-    end = run_ngspice(tile_circuit(tile, digits, planes, sense="amplifier"), limit_s=limit_s)[0]
+    over, end = run_ngspice(moving, limit_s=limit_s), run_ngspice(still, limit_s=limit_s)[0]
     apart = (over[:, 1] / end - 1).abs()
     share = error_codes * tile.adc.step / tile.max_sum
     outside = (apart > share).nonzero()

@@ -21,6 +21,7 @@ from ohmformer.specs import DenseSpec, TileSpec
 
 __all__ = ["POINTS", "dense_read_circuit", "read_operands", "shrink", "tile_cycle_circuit"]
 
+MOST_CELLS = 1 << 18  # of a netlist: 512 x 512 are a million elements with their wires
 POINTS = 400  # steps of a transient over twice the settling time
 
 
@@ -53,6 +54,7 @@ def tile_cycle_circuit(
     operands: JSON with ``digits``, [element], and ``resident``, [element][output], integers of ``bits`` bits
     mismatch: draw the tile's resistors from ``seed``
     """
+    _check_size(tile.wordlines, tile.bitlines)
     generator = torch.Generator().manual_seed(seed)
     if operands is None:
         most, largest = tile.numeral.max_digit, 2 ** (bits - 1) - 1
@@ -97,11 +99,20 @@ def dense_read_circuit(
     """
     generator = torch.Generator().manual_seed(seed)
     if operands is None:
+        _check_size(wordlines, bitlines)
         symbols = torch.randint(0, dense.cell.levels, (wordlines, bitlines), generator=generator)
     else:
         symbols = _integers(read_operands(operands, "symbols"), "symbols", 2)
     stuck = draw_stuck(tuple(symbols.shape), dense.cell, generator)
     return dense_circuit(dense, program(symbols, dense.cell, generator, stuck=stuck), selected)
+
+
+def _check_size(wordlines: int, bitlines: int) -> None:
+    if wordlines * bitlines > MOST_CELLS:
+        raise UserError(
+            f"{wordlines} x {bitlines} cells are {wordlines * bitlines}: a netlist holds at most "
+            f"{MOST_CELLS}; write a part of the crossbar."
+        )
 
 
 def read_operands(file: str | Path, *names: str) -> dict[str, Any]:
