@@ -276,6 +276,20 @@ def test_another_node_and_other_parameters_have_their_own_figures(bert_large: Be
         assert getattr(other, part).area_m2.typical != getattr(base, part).area_m2.typical, path
 
 
+def test_what_was_not_counted_says_so() -> None:
+    def told(path: str, value: object) -> str:
+        chip = override(CHIP, {path: value})  # type: ignore[arg-type]
+        return digital_parts(chip, LIBRARY).function_lane.source.text
+
+    assert "gates (counted)" in told("function_unit.segments", 128)
+    assert "(between synthesised parameters, where up to" in told("function_unit.segments", 64)
+    assert "(beyond synthesised parameters" in told("function_unit.segments", 4096)
+    assert "(beyond synthesised parameters" in told("function_unit.fraction_bits", 24)
+    wide = override(CHIP, {"function_unit.segments": 64})
+    lane, off = digital_parts(wide, LIBRARY).function_lane.area_m2, max(map(abs, off_grid("lanes")))
+    assert lane.high >= lane.typical * (1 + off) / 0.7
+
+
 def test_both_ends_are_reached(bert_large: Bert) -> None:
     for level in LEVELS:
         report = estimate(bert_large(128, 1), CHIP, level=level)

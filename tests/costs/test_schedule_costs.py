@@ -81,6 +81,18 @@ def program(flows: ModuleType, source: random.Random) -> Program:
     return made
 
 
+def test_all_work_in_turn_bounds_a_run_and_the_steps_in_turn_do_not(
+    bert_large: Callable[..., Program],
+) -> None:
+    """Results kept in dense cells wait for the next step's weights, and that step waits for the results."""
+    changes = {"tile_count": 2000, "dense_bank_count": 4, "buffer.intermediates": "dense"}
+    report = estimate(bert_large(128, layers=2), override(CHIP, changes))
+    assert report.counts.dense_writes
+    assert report.latency_alone_s < report.latency_s < report.latency_unoverlapped_s
+    usual = estimate(bert_large(128, layers=2), CHIP)
+    assert usual.latency_s < usual.latency_alone_s < usual.latency_unoverlapped_s
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_parts_add_up_and_the_schedule_keeps_its_rules(flows: ModuleType, seed: int) -> None:
     """On random programs and chips: kinds, terms and the sweep give the totals; every interval is checked."""

@@ -15,6 +15,7 @@ from ohmformer.costs.component import Component, Interval
 from ohmformer.costs.gates import (
     LANE_FUNCTIONS,
     Gates,
+    beyond_grid,
     encoder_gates,
     gate_file,
     grid_points,
@@ -89,14 +90,18 @@ def _both(new: Interval, old: Interval) -> Interval:
     return Interval(min(new.low, old.low), new.typical, max(new.high, old.high))
 
 
-def _synthesised(gates: Gates, before: Component, name: str, share: float) -> Component:
+def _synthesised(
+    gates: Gates, before: Component, part: str, *, share: float = 1.0, beyond: bool = False
+) -> Component:
     """The part made of ``gates``; share: of its area, what one operation moves."""
     typical = gates.area_m2 * TO_32_NM
     if gates.counted:
         off, how = 0.0, "counted"
     else:
-        off = max(map(abs, off_grid("lanes" if name == "function_lane" else name)))
+        off = max(map(abs, off_grid(part)))
         how = f"between synthesised parameters, where up to {off:.0%} off"
+        if beyond:
+            how = "beyond synthesised parameters: by the trend of the last ones, not checked"
     around = Interval(1 - off, 1.0, 1 + off)
     area = _both(Interval(typical * around.low, typical, typical * around.high / FILL), before.area_m2)
     moved_m2 = gates.area_m2 * share * ENERGY_TO_32_NM
@@ -155,13 +160,14 @@ def _parts(chip: ChipSpec, library: Library) -> DigitalParts:
     before = replaced(chip, library)
     if library.digital == "published":
         return DigitalParts(before["encoder"], before["shift_add"], library.function_lane, table_bits(chip))
-    found = {
-        name: _synthesised(
-            gates, before[name], name, 1 / len(LANE_FUNCTIONS) if name == "function_lane" else 1.0
-        )
-        for name, gates in _gates(chip).items()
-    }
-    return DigitalParts(found["encoder"], found["shift_add"], found["function_lane"], 0)
+    gates, beyond = _gates(chip), beyond_grid(lane_shape(chip.function_unit))
+    lane = before["function_lane"]
+    return DigitalParts(
+        _synthesised(gates["encoder"], before["encoder"], "encoder"),
+        _synthesised(gates["shift_add"], before["shift_add"], "shift_add"),
+        _synthesised(gates["function_lane"], lane, "lanes", share=1 / len(LANE_FUNCTIONS), beyond=beyond),
+        0,
+    )
 
 
 _TITLES = {

@@ -26,6 +26,7 @@ __all__ = [
     "Gates",
     "LaneShape",
     "ShiftAddShape",
+    "beyond_grid",
     "encoder_gates",
     "gate_file",
     "grid_points",
@@ -237,6 +238,18 @@ def lane_shape(unit: FunctionUnitSpec) -> LaneShape:
 def grid_points(part: str) -> int:
     """Synthesised points of a part."""
     return len(gate_file()[part])
+
+
+def beyond_grid(shape: LaneShape) -> bool:
+    """Whether a lane is smaller or larger than any that was synthesised."""
+    points = [
+        (point["segments"], point["fraction_bits"])
+        for point in (*gate_file()["lanes"], *gate_file()["beside"]["lanes"])
+    ]
+    return any(
+        not min(sizes) <= one <= max(sizes)
+        for one, sizes in zip(shape, zip(*points, strict=True), strict=True)
+    )
 
 
 @lru_cache(maxsize=3)
