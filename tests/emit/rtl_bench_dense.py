@@ -22,28 +22,29 @@ async def words(dut):
     await RisingEdge(dut.clk)
     dut.reset.value = 0
     found, walked, clocks = [], [], []
-    for number in range(CASE["words"]):
-        dut.word.value = number
+    for number, count in enumerate(CASE["counts"]):
+        dut.read.value = number
+        dut.count.value = count
         dut.check_base.value = CASE["check_base"]
         dut.start.value = 1
         await RisingEdge(dut.clk)
         dut.start.value = 0
-        cells, count = [], 0
+        cells, clock = [], 0
         while True:
             await Timer(1, "ns")
             dut.level_valid.value = 0
             if int(dut.done.value):
                 break
-            if int(dut.sense.value) and count % 7 != 5:  # now and then the converter is late
+            if int(dut.sense.value) and clock % 7 != 5:  # now and then the converter is late
                 cell = int(dut.wordline.value) * CASE["bitlines"] + int(dut.bitline.value)
                 cells.append(cell)
                 dut.level.value = CASE["levels"][cell]
                 dut.level_valid.value = 1
-            count += 1
+            clock += 1
             await RisingEdge(dut.clk)
         found.append([int(dut.values.value), int(dut.status.value)])
         walked.append(cells)
-        clocks.append(count)
+        clocks.append(clock)
         await RisingEdge(dut.clk)
     Path(os.environ["TILE_RESULTS"]).write_text(
         json.dumps({"words": found, "cells": walked, "clocks": clocks})

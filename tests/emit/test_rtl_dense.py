@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ohmformer.crossbars import DenseCrossbar, word_count
+from ohmformer.crossbars import DenseCrossbar
 from ohmformer.devices import read
 from ohmformer.emit.checks import EmitError
-from ohmformer.emit.rtl_dense import corrector, dense_control
+from ohmformer.emit.rtl_dense import WordLayout, corrector, dense_control
 from ohmformer.emit.simulators.icarus import sweep
 from ohmformer.emit.simulators.yosys import synthesise
 from ohmformer.numerals import check_bits, secded
@@ -91,29 +91,35 @@ def bank(bits=2, data_bits=64, gray=False, code="offset_binary", bitlines=32, no
     )
 
 
-def play(dense: DenseSpec, bits: int, module, folder, seed=3):
+def play(dense: DenseSpec, bits: int, module, folder, seed=3, shape=(4, 8)):
     """Values and status of all words from the simulated controller and from the reference, and the walk."""
     generator = torch.Generator().manual_seed(seed)
-    weights = torch.randint(-(2 ** (bits - 1)), 2 ** (bits - 1), (4, 8), generator=generator)
+    weights = torch.randint(-(2 ** (bits - 1)), 2 ** (bits - 1), shape, generator=generator)
     crossbar = DenseCrossbar.program(weights, dense, bits, generator)
     state = generator.get_state()
-    values, status = crossbar.read_words(0, 4, generator)
+    values, status = crossbar.read_words(0, shape[0], generator)
     generator.set_state(state)
     levels = read(crossbar.conductance_S.flatten(0, 1), dense.cell, generator).flatten().tolist()
     check_base = len(levels)
     if dense.secded_data_bits:
         levels += read(crossbar.check_conductance_S, dense.cell, generator).flatten().tolist()
-    count = word_count(weights.numel(), bits, dense) if dense.secded_data_bits else weights.numel()
-    case = {"words": count, "check_base": check_base, "bitlines": dense.bitlines, "levels": levels}
+    layout, total = WordLayout(dense=dense, bits=bits), weights.numel()
+    counts = [min(layout.numbers, total - start) for start in range(0, total, layout.numbers)]
+    case = {"counts": counts, "check_base": check_base, "bitlines": dense.bitlines, "levels": levels}
     found = simulate(module, "rtl_bench_dense", case, folder)
-    numbers = (dense.secded_data_bits or bits) // bits
     seen = [
         (word >> place * bits & ((1 << bits) - 1)) - ((word >> place * bits + bits - 1 & 1) << bits)
         for word, _ in found["words"]
-        for place in range(numbers)
+        for place in range(layout.numbers)
     ]
-    mine = torch.tensor(seen[: weights.numel()]).view(4, 8)
-    return mine, [code for _, code in found["words"]], values.long(), status.tolist(), found
+    codes = [
+        code >> 2 * place & 3
+        for (_, code), count in zip(found["words"], counts, strict=True)
+        for place in range(layout.words_of(count))
+    ]
+    assert not any(seen[total:])
+    mine = torch.tensor(seen[:total]).view(weights.shape)
+    return mine, codes, values.long(), status.tolist(), found
 
 
 BANKS = {
@@ -122,6 +128,11 @@ BANKS = {
     "3-bit cells, partly used ones": (bank(bits=3, gray=True, data_bits=32), 8),
     "16-bit numbers, 4-bit cells": (bank(bits=4, data_bits=64), 16),
     "a bank of 20 bitlines": (bank(bitlines=20), 8),
+    "one bit a cell": (bank(bits=1, data_bits=16), 8),
+    "words that end inside numbers": (bank(data_bits=64), 6),
+    "12-bit numbers in words of 32, Gray code": (bank(bits=4, gray=True, data_bits=32), 12),
+    "words shorter than a number": (bank(bits=4, data_bits=4), 6),
+    "a last word that is not full": (bank(data_bits=96), 5),
 }
 
 
@@ -157,8 +168,11 @@ def test_the_gates_of_the_controller(tmp_path):
     ("make", "says"),
     [
         (lambda: dense_control(bank(), 17, CLOCK_Hz), "bits is 17"),
-        (lambda: dense_control(bank(data_bits=20), 8, CLOCK_Hz), "multiple of 8"),
-        (lambda: dense_control(replace(bank(), wordlines=1), 8, CLOCK_Hz), "one word takes 36 cells"),
+        (
+            lambda: dense_control(bank(data_bits=1023), 16, CLOCK_Hz),
+            "secded_data_bits is 1023.*allowed are 4096",
+        ),
+        (lambda: dense_control(replace(bank(), wordlines=1), 8, CLOCK_Hz), "one read takes 36 cells"),
         (lambda: dense_control(replace(bank(), wordline_time_s=1.0), 8, CLOCK_Hz), "wordline_time_s is 1.0"),
     ],
 )

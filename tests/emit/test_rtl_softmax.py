@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from ohmformer.crossbars import compute, resident_planes, resistor_weights
+from ohmformer.emit.rtl_play import play_softmax
 from ohmformer.emit.rtl_shift_add import TileLayout
 from ohmformer.emit.rtl_softmax import SoftmaxRow, softmax_row
+from ohmformer.emit.simulators.yosys import synthesise
 from ohmformer.functions import LinearSubOps, evaluate, softmax
 from ohmformer.numerals import quantise_per_row
-from ohmformer.specs import preset
+from ohmformer.specs import FunctionUnitSpec, preset
 
 sys.path.insert(0, str(Path(__file__).parent))
 from rtl_cocotb import simulate
@@ -31,13 +33,13 @@ ROW = SoftmaxRow(
 )
 
 
-def row_sum(tile):
+def row_sum(tile, bits=BITS):
     """x . 1 as the chip takes it: codes of a row streamed past resident ones, then the scale of the row."""
 
     def product(x):
-        streamed = quantise_per_row(x, BITS)
+        streamed = quantise_per_row(x, bits)
         ones = torch.ones(x.shape[-1], 1, dtype=torch.int64)
-        sums = compute(streamed.codes, ones, tile, BITS, BITS).values
+        sums = compute(streamed.codes, ones, tile, bits, bits).values
         return (sums * streamed.scale).squeeze(-1)
 
     return LinearSubOps(row_sum=product, row_dot=product)
@@ -78,30 +80,48 @@ def rows_of_scores():
 
 @pytest.mark.parametrize("adc", [{}, {"step": 2, "bits": 5}], ids=["lossless", "lossy converter that clips"])
 def test_rows_equal_those_of_the_python_chip_bit_for_bit(adc, tmp_path):
+    """Float32, as deployed models compute; it rounds the last product once more."""
     row = replace(ROW, layout=replace(ROW.layout, tile=chip_tile(**adc)))
     words = rows_of_scores()
     found = play(row, words, softmax_row(row, CHIP.clock_Hz), tmp_path)
     linear = row_sum(row.layout.tile)
     for scores, mine in zip(words, found, strict=True):
-        argument = torch.tensor([scores], dtype=torch.float64) * 2.0**-11
-        assert torch.equal(mine, softmax(argument, row.unit, linear)[0])
-        # deployed models compute in float32, which rounds the product once more
-        assert torch.equal(mine.float(), softmax(argument.float(), row.unit, linear)[0])
+        argument = torch.tensor([scores], dtype=torch.float32) * 2.0**-11
+        assert torch.equal(mine.float(), softmax(argument, row.unit, linear)[0])
         assert adc or abs(float(mine.sum()) - 1) < 0.02
 
 
-def test_every_sum_has_the_reciprocal_of_the_simulator():
-    """All sums of 64 codes: the same in float64; in float32, one near a tie is rounded to its neighbour."""
-    sums = range(ROW.max_code, ROW.largest_sum + 1)
-    mine = torch.tensor([word * 2.0 ** (power - 16) for word, power in map(ROW.share, sums)]).double()
-    different = {}
-    for dtype in (torch.float64, torch.float32):
-        scale = torch.tensor(1.0, dtype=dtype) / ROW.max_code
-        argument = (torch.tensor(list(sums)).to(dtype) * scale).clamp_min(1.0)
-        found = evaluate("reciprocal", argument, ROW.unit).double()
-        different[dtype] = [sums[place] for place in (mine != found).nonzero().flatten().tolist()]
-    assert different == {torch.float64: [], torch.float32: [5139]}
-    assert ROW.share(3) == ROW.share(ROW.max_code)
+UNIT = FunctionUnitSpec(segments=8, fraction_bits=6, clock_Hz=1e9, lanes=1)
+
+
+def small_row():
+    tile = replace(chip_tile(), wordlines=8, active_wordlines=4)
+    layout = TileLayout(tile=tile, streamed_bits=4, resident_bits=4)
+    return SoftmaxRow(unit=UNIT, layout=layout, score_bits=9, score_fraction_bits=5)
+
+
+def test_the_gates_of_a_row(tmp_path):
+    """The netlist in the same bench, and played without it."""
+    row = small_row()
+    gates = synthesise(softmax_row(row, CHIP.clock_Hz)).netlist
+    words = [[3, -7, 90, 64], [5] * 4, [255, -256]]
+    found = play(row, words, gates, tmp_path)
+    for scores, mine in zip(words, found, strict=True):
+        argument = torch.tensor([scores], dtype=torch.float32) * 2.0**-5
+        assert torch.equal(mine.float(), softmax(argument, row.unit, row_sum(row.layout.tile, 4))[0])
+    played = play_softmax(row, words[:2], CHIP.clock_Hz, module=gates).values
+    assert torch.equal(played, torch.stack(found[:2]))
+
+
+@pytest.mark.parametrize("bits", [3, 4, 8, 12])
+def test_every_sum_has_the_reciprocal_of_the_simulator(bits):
+    """All sums of the tile's codes, the product with 1/c rounded as float32 rounds it."""
+    row = replace(ROW, layout=replace(ROW.layout, streamed_bits=bits))
+    highest = min(row.largest_sum, 20_000)
+    sums = torch.arange(1, highest + 1)
+    mine = [word * 2.0 ** (power - 16) for word, power in map(row.share, sums.tolist())]
+    argument = (sums.float() * (torch.tensor(1.0) / row.max_code)).clamp_min(1.0)
+    assert torch.equal(torch.tensor(mine), evaluate("reciprocal", argument, row.unit))
 
 
 def test_every_exponential_has_the_code_of_the_quantiser():
@@ -110,15 +130,17 @@ def test_every_exponential_has_the_code_of_the_quantiser():
     assert quantise_per_row(values, BITS).codes[0].tolist() == [ROW.code(word) for word in words]
 
 
-def test_a_wrong_table_entry_in_the_assembled_unit_is_seen(tmp_path):
-    module = softmax_row(ROW, CHIP.clock_Hz)
-    words = rows_of_scores()[1:2]
-    core = ROW.exponential
-    used = {-core.position(max(words[0]) - word) >> core.position_bits & 127 for word in words[0]}
-    index = max(used)
-    entry = f"7'd{index}: table_row = {{18'd{core.entries[index]}"
-    assert module.source.count(entry) == 1
-    source = module.source.replace(entry, f"7'd{index}: table_row = {{18'd{core.entries[index] ^ 32}")
-    argument = torch.tensor(words, dtype=torch.float64) * 2.0**-11
-    found = play(ROW, words, replace(module, whole=source), tmp_path)
-    assert not torch.equal(found[0], softmax(argument, ROW.unit, row_sum(ROW.layout.tile))[0])
+@pytest.mark.parametrize("gates", [False, True], ids=["RTL", "gates"])
+def test_a_wrong_table_entry_in_the_assembled_unit_is_seen(gates):
+    row = small_row()
+    module, words = softmax_row(row, CHIP.clock_Hz), [[3, -7, 90, 64]]
+    core = row.exponential
+    places = [core.position(max(words[0]) - word) for word in words[0]]
+    index = places[1] >> core.position_bits & 7
+    entry = [*reversed(core.entries[1:])][index]  # the table is counted from its end
+    before, after = (f"3'd{index}: table_row = {{8'd{value}," for value in (entry, entry ^ 16))
+    assert module.source.count(before) == 1
+    faulty = replace(module, whole=module.source.replace(before, after))
+    faulty = synthesise(faulty).netlist if gates else faulty
+    right, wrong = (play_softmax(row, words, CHIP.clock_Hz, module=each).values for each in (module, faulty))
+    assert not torch.equal(right, wrong)

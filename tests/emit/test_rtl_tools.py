@@ -1,6 +1,8 @@
 """What is said when a tool is missing, fails, or prints what nobody can read."""
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -53,8 +55,11 @@ def test_versions_are_told():
 @pytest.mark.parametrize(
     ("run", "says"),
     [
-        (lambda: icarus.sweep(ENCODER, {"value": [1]}), "iverilog is not installed.*Debian package iverilog"),
-        (lambda: yosys.synthesise(ENCODER), "yosys is not installed.*Debian package yosys"),
+        (
+            lambda: icarus.sweep(ENCODER, {"value": [1]}),
+            "iverilog is not installed: Debian package iverilog brings it",
+        ),
+        (lambda: yosys.synthesise(ENCODER), "yosys is not installed: Debian package yosys brings it"),
     ],
 )
 def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path, run, says):
@@ -64,14 +69,14 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path, run, sa
 
 
 def test_a_failing_tool_shows_its_last_lines(monkeypatch, tmp_path):
-    with pytest.raises(UserError, match=r"(?s)iverilog failed with exit code \d+:.*design.v:.*nothing_known"):
+    with pytest.raises(UserError, match=r"iverilog failed \(exit code \d+\).*design.v:.*nothing_known"):
         icarus.sweep(gate("  assign y = nothing_known;\n  wire z = a.b.c.nothing_known;"), {"x": [1]})
-    with pytest.raises(UserError, match=r"(?s)yosys failed with exit code 1:.*syntax error"):
+    with pytest.raises(UserError, match=r"yosys failed \(exit code 1\).*syntax error"):
         yosys.synthesise(gate("  assign y = = x;"))
     for name in ("iverilog", "vvp", "yosys"):
         script(tmp_path, name, "echo 'Segmentation what'; exit 3")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(UserError, match="exit code 3: Segmentation what"):
+    with pytest.raises(UserError, match=r"exit code 3\). Its last lines: Segmentation what"):
         icarus.sweep(ENCODER, {"value": [1]})
 
 
@@ -79,9 +84,9 @@ def test_garbage_from_a_tool_is_shown(monkeypatch, tmp_path):
     for name in ("iverilog", "vvp", "yosys"):
         script(tmp_path, name, "echo garbage")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(UserError, match="gave 0 of 1 results: garbage"):
+    with pytest.raises(UserError, match="gave 0 of 1 results. Its last lines: garbage"):
         icarus.sweep(ENCODER, {"value": [1]})
-    with pytest.raises(UserError, match="printed no counts of .*: garbage"):
+    with pytest.raises(UserError, match=r"printed no counts of .*\. Its last lines: garbage"):
         yosys.synthesise(ENCODER)
 
 
@@ -91,7 +96,7 @@ def test_undefined_bits_are_no_result():
 
 
 def test_a_tool_that_does_not_end_is_given_up(monkeypatch):
-    monkeypatch.setattr(icarus, "SECONDS", 0.3)
+    monkeypatch.setattr(icarus, "LIMIT_s", 0.3)
     endless = gate("  reg r;\n  initial begin r = 0; while (1) r = ~r; end\n  assign y = r;")
     with pytest.raises(UserError, match="vvp did not end within"):
         icarus.sweep(endless, {"x": [1]})
@@ -110,11 +115,64 @@ def test_area_is_the_sum_of_the_cells_of_a_liberty_file(tmp_path):
 
 
 def test_a_liberty_file_that_is_none(tmp_path):
-    with pytest.raises(UserError, match="Cannot read .*nothing.lib: a liberty file is needed"):
+    with pytest.raises(
+        UserError, match="Cannot read .*nothing.lib: No such file or directory; give a liberty file"
+    ):
         yosys.synthesise(ENCODER, liberty=tmp_path / "nothing.lib")
-    (tmp_path / "empty.lib").write_text("library (empty) {\n}\n")
+    for content, says in {
+        "library (empty) {\n}\n": "no liberty file",
+        "a letter to a friend": "no liberty file",
+        LIBERTY[:-3]: r"a broken liberty file: \d+ braces open and \d+ close",
+        LIBERTY.replace("area : 0.8;", ""): "states no area of its cell NAND",
+    }.items():
+        (tmp_path / "cells.lib").write_text(content)
+        with pytest.raises(UserError, match=says):
+            yosys.synthesise(ENCODER, liberty=tmp_path / "cells.lib")
+    (tmp_path / "cells.lib").write_bytes(bytes(range(256)) + b"library (x) { cell (y) { } }")
     with pytest.raises(UserError, match="yosys failed"):
-        yosys.synthesise(ENCODER, liberty=tmp_path / "empty.lib")
+        yosys.synthesise(ENCODER, liberty=tmp_path / "cells.lib")
+
+
+def test_registers_need_a_flip_flop_in_the_liberty_file(tmp_path):
+    (tmp_path / "cells.lib").write_text(LIBERTY)
+    held = RtlModule(
+        name="held",
+        ports=(Port(name="clk", width=1), Port(name="x", width=2), Port(name="y", width=1, output=True)),
+        body="  reg z;\n  assign y = z;\n  always @(posedge clk) z <= ^x;",
+    )
+    with pytest.raises(UserError, match="yosys failed.*flip-flops are not supported"):
+        yosys.synthesise(held, liberty=tmp_path / "cells.lib")
+    assert yosys.synthesise(held).registers == 1
+
+
+OSU = Path("/usr/share/qflow/tech/osu035/osu035_stdcells.lib")  # Debian package qflow-tech-osu035
+
+
+def test_a_real_library_of_cells(tmp_path):
+    """Debian's OSU cells where they are installed: the area from the file, and cells that do the same."""
+    library = OSU if OSU.is_file() else tmp_path / "cells.lib"
+    if library != OSU:
+        library.write_text(LIBERTY)
+    made = yosys.synthesise(ENCODER, liberty=library)
+    areas = dict(re.findall(r"cell \((\w+)\) \{.*?area : ([\d.]+);", library.read_text(), re.DOTALL))
+    whole = sum(float(areas[kind]) * count for kind, count in made.cells.items())
+    assert made.area == pytest.approx(whole, abs=1e-6)
+    words = {"value": list(range(-8, 8))}
+    assert icarus.sweep(made.netlist, words) == icarus.sweep(ENCODER, words)
+
+
+def test_a_crash_shows_what_was_printed_last(monkeypatch, tmp_path):
+    script(tmp_path, "yosys", "echo 'ABC: Warning: the network has no latches'; kill -SEGV $$")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(UserError, match="ended by SIGSEGV.*the network has no latches"):
+        yosys.synthesise(ENCODER)
+
+
+def test_a_record_of_all_signals(tmp_path):
+    """Icarus's own value change dump, each port by its name."""
+    icarus.run(ENCODER, {"value": [1, -1]}, vcd=tmp_path / "record.vcd")
+    text = (tmp_path / "record.vcd").read_text()
+    assert all(f" {port.name} " in text for port in ENCODER.ports)
 
 
 def test_text_is_written_whole_or_not_at_all(tmp_path):

@@ -11,6 +11,25 @@ from ohmformer.verbs import verify_rtl
 from ohmformer.verbs.verify_rtl import rtl_checks
 
 CHIP = preset("wang2024")
+LIBERTY = """library (small) {
+  cell (INV) {
+    area : 0.5;
+    pin (A) { direction : input; }
+    pin (Y) { direction : output; function : "!A"; }
+  }
+  cell (BUF) {
+    area : 0.9;
+    pin (A) { direction : input; }
+    pin (Y) { direction : output; function : "A"; }
+  }
+  cell (NAND) {
+    area : 0.8;
+    pin (A) { direction : input; }
+    pin (B) { direction : input; }
+    pin (Y) { direction : output; function : "!(A&B)"; }
+  }
+}
+"""
 
 
 @pytest.mark.parametrize("name", ["wang2024", "wang2024_4bit_cells"])
@@ -22,10 +41,13 @@ def test_the_hardware_of_a_preset_passes(name):
         "RTL function lanes",
         "integer functions",
         "RTL tile",
+        "RTL product",
+        "RTL softmax",
         "RTL error correction",
+        "gates of the error correction",
     ]
     assert all(check.passed for check in checks)
-    assert [check.cases for check in checks] == [256, 256, 10000, 10000, 16, 1073]
+    assert [check.cases for check in checks] == [256, 256, 10000, 20000, 16, 3, 16, 1073, 1073]
     assert {check.worst for check in checks if check.unit == verify_rtl.WRONG} == {0.0}
 
 
@@ -33,9 +55,14 @@ def test_all_words_and_the_gates_of_a_small_tile(monkeypatch):
     monkeypatch.setattr(verify_rtl, "LANES", ("reciprocal",))
     adc = replace(CHIP.tile.adc, bitlines_per_adc=8)
     tile = replace(CHIP.tile, wordlines=8, active_wordlines=8, bitlines=8, adc=adc)
-    checks = {check.name: check for check in rtl_checks(replace(CHIP, tile=tile))}
+    unit = replace(CHIP.function_unit, segments=8, fraction_bits=8)  # quick to synthesise
+    checks = {check.name: check for check in rtl_checks(replace(CHIP, tile=tile, function_unit=unit))}
     assert all(check.passed for check in checks.values())
     assert checks["RTL function lanes"].cases == 2**16
+    assert checks["integer functions"].cases == 2 * 2**16
+    assert checks["gates of the product"].cases == checks["RTL product"].cases == 4 * 2
+    assert checks["gates of the softmax"].cases == 16
+    assert "gates" in checks["gates of the softmax"].what
     assert checks["gates of the tile"].cases == 1
     assert checks["gates of the tile"].tool.startswith("Yosys 0.")
 
@@ -58,7 +85,15 @@ def test_a_fault_fails_its_row(monkeypatch):
     ]
 
 
+def test_gates_may_be_cells_of_a_liberty_file(monkeypatch, tmp_path):
+    """Simulated as their functions in the file say."""
+    (tmp_path / "cells.lib").write_text(LIBERTY)
+    checks = {check.name: check for check in rtl_checks(CHIP, quick=True, liberty=tmp_path / "cells.lib")}
+    assert all(check.passed for check in checks.values())
+    assert "of the file's units of area" in checks["gates of the encoder"].what
+
+
 def test_a_missing_tool_is_one_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="iverilog is not installed: it comes with Icarus Verilog"):
+    with pytest.raises(UserError, match="iverilog is not installed: Debian package iverilog brings it"):
         next(rtl_checks(CHIP))

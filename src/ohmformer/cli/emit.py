@@ -125,19 +125,33 @@ def rtl(
     ] = STDOUT,
     chip: Chip = None,
     settings: Settings = None,
+    inner: Annotated[
+        int | None, typer.Option("--inner", min=1, help="product_control: elements of a row.")
+    ] = None,
+    columns: Annotated[
+        int | None, typer.Option("--columns", min=1, help="product_control: columns of the matrix.")
+    ] = None,
+    gates: Annotated[bool, typer.Option("--gates", help="As the gates that yosys makes of it.")] = False,
+    liberty: Annotated[
+        str | None,
+        typer.Option("--liberty", metavar="FILE.lib", help="As cells of this file; says their area."),
+    ] = None,
     threads: Threads = None,
     debug: Debug = False,
 ) -> None:
-    """Write one part of the chip's digital hardware as Verilog, with all that it instantiates."""
+    """Write one part of the chip's digital hardware as Verilog, with all that it instantiates.
+
+    With --gates or --liberty it is a netlist, and its cells are counted.
+    """
     open_output(None, out, threads=threads)
     hardware = one_chip(chip, settings)
-    from ohmformer.emit import chip_module
+    from ohmformer.verbs.hardware import hardware_text
 
-    module = chip_module(hardware, part)
+    text, counts = hardware_text(hardware, part, inner=inner, columns=columns, gates=gates, liberty=liberty)
     if out == STDOUT:
-        typer.echo(module.source, nl=False)
+        typer.echo(text, nl=False)
         return
-    open_output(None).say(f"Verilog: {module.write(out)}")
+    open_output(None).say(f"Verilog: {write_atomically(out, text)}{counts}")
 
 
 def _write(circuit: Circuit, dialect: str, out: str) -> None:

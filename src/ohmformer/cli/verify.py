@@ -22,6 +22,10 @@ def verify(
     ] = None,
     settings: Settings = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small tiles: under a minute.")] = False,
+    liberty: Annotated[
+        str | None,
+        typer.Option("--liberty", metavar="FILE.lib", help="Map the hardware's gates to this file's cells."),
+    ] = None,
     json: Json = None,
     seed: Seed = 0,
     threads: Threads = None,
@@ -38,7 +42,7 @@ def verify(
     from ohmformer.verbs.verifying import verify as run_checks
 
     with progress() as step:
-        result = run_checks(hardware, quick=quick, seed=seed, progress=step)
+        result = run_checks(hardware, quick=quick, seed=seed, liberty=liberty, progress=step)
     print_rows(
         output.console,
         f"{result.chip}: the model against circuits and hardware",

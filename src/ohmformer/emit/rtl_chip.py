@@ -9,14 +9,16 @@ from ohmformer.emit.rtl_dense import dense_control
 from ohmformer.emit.rtl_encoder import encoder
 from ohmformer.emit.rtl_function import function_lane
 from ohmformer.emit.rtl_function_model import FixedPointFunction
+from ohmformer.emit.rtl_product import ProductLayout, product_control
 from ohmformer.emit.rtl_shift_add import TileLayout, shift_add
 from ohmformer.emit.rtl_softmax import SoftmaxRow, softmax_row
 from ohmformer.emit.rtl_text import RtlModule
 from ohmformer.emit.rtl_tile import tile_control
 from ohmformer.specs import ChipSpec
 
-__all__ = ["RTL_PARTS", "chip_layout", "chip_module"]
+__all__ = ["RTL_PARTS", "chip_layout", "chip_module", "chip_product"]
 
+_TILES = 2  # along either axis, of the product that stands for all
 _LANES = ("exp", "reciprocal", "rsqrt", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "quick_gelu")
 
 
@@ -30,6 +32,17 @@ def chip_layout(chip: ChipSpec) -> TileLayout:
     )
 
 
+def chip_product(chip: ChipSpec, inner: int | None = None, columns: int | None = None) -> ProductLayout:
+    """Layout of a product on a chip's tiles; without a shape, two full tiles along either axis."""
+    layout = chip_layout(chip)
+    full = ProductLayout(layout=layout, inner=1, columns=1).block_columns
+    return ProductLayout(
+        layout=layout,
+        inner=_TILES * layout.tile.elements if inner is None else inner,
+        columns=_TILES * full if columns is None else columns,
+    )
+
+
 def _lane(name: str) -> Callable[[ChipSpec], RtlModule]:
     return lambda chip: function_lane(FixedPointFunction(name=name, unit=chip.function_unit))
 
@@ -38,6 +51,7 @@ _MAKERS: dict[str, Callable[[ChipSpec], RtlModule]] = {
     "encoder": lambda chip: encoder(chip.tile.numeral, chip.precision.activation_bits),
     "shift_add": lambda chip: shift_add(chip_layout(chip)),
     "tile_control": lambda chip: tile_control(chip_layout(chip), chip.clock_Hz),
+    "product_control": lambda chip: product_control(chip_product(chip), chip.clock_Hz),
     "dense_control": lambda chip: dense_control(chip.dense, chip.precision.weight_bits, chip.clock_Hz),
     "softmax_row": lambda chip: softmax_row(
         SoftmaxRow(unit=chip.function_unit, layout=chip_layout(chip)), chip.clock_Hz

@@ -32,7 +32,8 @@ def function_lane(core: FixedPointFunction) -> RtlModule:
         ports.append(Port(name="infinite", width=1, output=True))
     unit = core.unit
     return RtlModule(
-        name=f"{core.name}_s{unit.segments}_f{unit.fraction_bits}_b{core.input_bits}_{core.input_fraction_bits}",
+        name=f"{core.name}_s{unit.segments}_f{unit.fraction_bits}_b{core.input_bits}_{core.input_fraction_bits}"
+        + (f"_m{core.mantissa_bits}" if core.significant_bits else ""),
         ports=tuple(ports),
         body=body,
     )
@@ -188,10 +189,21 @@ def _normalised(core: FixedPointFunction) -> str:
     count = index_bits(bits)
     lines += [
         f"  wire {bus(count)}zeros = {{{', '.join(zeros)}}};",
-        f"  wire signed {bus(width)}exponent = {binary(bits - 1 - core.input_fraction_bits, width)} - "
+        f"  wire signed {bus(width)}first = {binary(bits - 1 - core.input_fraction_bits, width)} - "
         f"{{{width - count}'d0, zeros}};",
         "  assign infinite = word == 0;",
     ]
+    if core.mantissa_bits < bits:
+        kept, cut = core.mantissa_bits, bits - core.mantissa_bits
+        rest = f" | (|{name}[{cut - 2}:0])" if cut > 1 else ""
+        lines += [
+            f"  wire carry = {name}[{cut - 1}] & ({name}[{cut}]{rest});",
+            f"  wire {bus(kept + 1)}mantissa = {{1'b0, {name}[{bits - 1}:{cut}]}} + {{{kept}'d0, carry}};",
+            f"  wire signed {bus(width)}exponent = first + {{{width - 1}'d0, mantissa[{kept}]}};",
+        ]
+        name, bits = "mantissa", kept
+    else:
+        lines.append(f"  wire signed {bus(width)}exponent = first;")
     if root:
         lines += [
             f"  wire {bus(bits)}reduced = {{exponent[0], {name}[{bits - 2}:0]}};",

@@ -48,12 +48,15 @@ class FixedPointFunction:
 
     name:       of the function, not relu
     input_bits: width of the input word; its value is word * 2^-input_fraction_bits
+    significant_bits: reciprocal and rsqrt round their word to so many bits first, half to even: 24, as
+                float32 does; 0: they do not
     """
 
     name: str
     unit: FunctionUnitSpec
     input_bits: int = 16
     input_fraction_bits: int = 11
+    significant_bits: int = 0
 
     def __post_init__(self) -> None:
         if canonical_name(self.name) != self.name or self.name == "relu":
@@ -62,6 +65,10 @@ class FixedPointFunction:
             )
         if not 4 <= self.input_bits <= MAX_INPUT_BITS:
             raise EmitError(f"input_bits is {self.input_bits}: allowed is 4 to {MAX_INPUT_BITS}.")
+        if self.significant_bits and not 4 <= self.significant_bits <= MAX_INPUT_BITS:
+            raise EmitError(
+                f"significant_bits is {self.significant_bits}: allowed is 4 to {MAX_INPUT_BITS}, and 0."
+            )
         if not 0 <= self.input_fraction_bits <= self.input_bits:
             raise EmitError(
                 f"input_fraction_bits is {self.input_fraction_bits}: allowed is 0 to {self.input_bits}, "
@@ -103,9 +110,14 @@ class FixedPointFunction:
     @cached_property
     def _factor(self) -> Fraction:
         """Segments for each unit of a reduced word; a normalised word's point is behind the leading one."""
-        fraction = self.input_bits - 1 if self.kind == "normalised" else self.input_fraction_bits
+        fraction = self.mantissa_bits - 1 if self.kind == "normalised" else self.input_fraction_bits
         steps = Fraction(self.table.per_unit) * (Fraction(LOG2_E) if self.kind == "exponential" else 1)
         return steps / (1 << fraction)
+
+    @property
+    def mantissa_bits(self) -> int:
+        """Bits of a normalised word, the leading one with them."""
+        return min(self.input_bits, self.significant_bits or self.input_bits)
 
     @cached_property
     def position_bits(self) -> int:
@@ -176,8 +188,11 @@ class FixedPointFunction:
         if word == 0:
             return Result(word=0, infinite=True)
         top = word.bit_length() - 1
-        point = self.input_bits - 1
-        reduced = (word << (point - top)) - (1 << point)  # mantissa - 1
+        point = self.mantissa_bits - 1
+        mantissa = word << (point - top) if top <= point else half_even(word, top - point)
+        if mantissa >> point == 2:
+            mantissa, top = mantissa >> 1, top + 1
+        reduced = mantissa - (1 << point)
         exponent = top - self.input_fraction_bits
         if self.name == "rsqrt":  # u is the mantissa - 1 of an even power of two, the mantissa of an odd one
             reduced += exponent % 2 << point

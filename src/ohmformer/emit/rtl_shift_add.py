@@ -118,8 +118,13 @@ class TileLayout:
     @property
     def result_bits(self) -> int:
         """Width of a result, in unit currents."""
+        return signed_bits(self.largest_result)
+
+    @property
+    def largest_result(self) -> int:
+        """Largest magnitude of a result, in unit currents."""
         digits = sum(digit_weights(self.tile, self.streamed_bits))
-        return signed_bits(self._planes_bound * digits * self.groups * self.tile.adc.step)
+        return self._planes_bound * digits * self.groups * self.tile.adc.step
 
     @property
     def _planes_bound(self) -> int:

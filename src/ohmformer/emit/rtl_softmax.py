@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from ohmformer.emit.checks import EmitError
 from ohmformer.emit.rtl_function import function_lane, power_bits
 from ohmformer.emit.rtl_function_model import FixedPointFunction
 from ohmformer.emit.rtl_shift_add import TileLayout
-from ohmformer.emit.rtl_text import Port, RtlModule, binary, bus, index_bits
+from ohmformer.emit.rtl_text import Port, RtlModule, binary, bus, index_bits, times
 from ohmformer.emit.rtl_tile import analog_ports, tile_control
 from ohmformer.specs import FunctionUnitSpec
 
 __all__ = ["SoftmaxRow", "softmax_row"]
 
-SCALE_BITS = 34
+FLOAT32_BITS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoftmaxRow:
-    """The arithmetic of ``functions.softmax`` on score words, its sum taken on a tile that holds ones.
+    """The arithmetic of ``functions.softmax`` in float32 on score words, its sum taken on a tile of ones.
 
     e = F:exp(x - max x);  code = round half even (e * c), c = 2^(streamed_bits - 1) - 1;  n = sum of the
     codes, from the tile;  p = e * F:reciprocal(max(n, c)/c).  The largest e is 1, hence the scale 1/c.
@@ -60,18 +61,23 @@ class SoftmaxRow:
         return self.layout.tile.elements * self.max_code
 
     @property
-    def scale(self) -> int:
-        """1/c with ``SCALE_BITS`` fraction bits, rounded up (so that a sum of c stays at 1)."""
-        return -(-(1 << SCALE_BITS) // self.max_code)
+    def scale(self) -> tuple[int, int]:
+        """1/c as float32 has it: a whole number of 24 bits, and its fraction bits."""
+        place = self.max_code.bit_length() + FLOAT32_BITS - 1
+        if self.max_code & (self.max_code - 1) == 0:
+            place -= 1
+        return round(Fraction(1 << place, self.max_code)), place
 
     @property
     def reciprocal(self) -> FixedPointFunction:
-        """The lane that takes the sum."""
+        """The lane that takes the sum, which float32 rounds to 24 bits."""
+        scale, place = self.scale
         return FixedPointFunction(
             name="reciprocal",
             unit=self.unit,
-            input_bits=(self.largest_sum * self.scale).bit_length(),
-            input_fraction_bits=SCALE_BITS,
+            input_bits=max(self.largest_sum * scale, 1 << place).bit_length(),
+            input_fraction_bits=place,
+            significant_bits=FLOAT32_BITS,
         )
 
     def code(self, exponential: int) -> int:
@@ -83,8 +89,9 @@ class SoftmaxRow:
 
     def share(self, total: int) -> tuple[int, int]:
         """Word and power of 1/(total/c), for a sum of codes; below c it counts as c."""
-        clamped = min(max(total, self.max_code), self.largest_sum)
-        result = self.reciprocal.evaluate(clamped * self.scale)
+        scale, place = self.scale
+        word = min(total, self.largest_sum) * scale if total > self.max_code else 1 << place
+        result = self.reciprocal.evaluate(word)
         return result.word, result.power
 
 
@@ -105,6 +112,7 @@ def softmax_row(row: SoftmaxRow, clock_Hz: float) -> RtlModule:
     sum_bits = max(total, row.largest_sum.bit_length() + 1)
     reciprocal_bits = row.reciprocal.input_bits
     power = power_bits(row.reciprocal)
+    scale, place_of_one = row.scale
     sum_index = index_bits(layout.outputs)
     body = f"""
   localparam LOAD = 3'd0, EXP = 3'd1, WAIT = 3'd2, SHARE = 3'd3, OUT = 3'd4;
@@ -141,7 +149,9 @@ def softmax_row(row: SoftmaxRow, clock_Hz: float) -> RtlModule:
   wire signed {bus(sum_bits)}lowest = {binary(row.max_code, sum_bits)};
   wire signed {bus(sum_bits)}highest = {binary(row.largest_sum, sum_bits)};
 
-  wire {bus(reciprocal_bits)}reduced = clamped * {binary(row.scale, reciprocal_bits)};
+  wire {bus(reciprocal_bits)}wide_sum = clamped;
+  wire {bus(reciprocal_bits)}reduced = clamped == {binary(row.max_code, sum_bits)} ?
+    {binary(1 << place_of_one, reciprocal_bits)} : {times("wide_sum", scale, reciprocal_bits)};
   wire {bus(word)}inverse;
   wire signed {bus(power)}inverse_power;
   wire unbounded;

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import math
+import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ohmformer.crossbars import compute
-from ohmformer.emit.rtl_chip import chip_layout, chip_module
+from ohmformer.emit.rtl_chip import chip_layout, chip_module, chip_product
 from ohmformer.emit.rtl_dense import corrector
 from ohmformer.emit.rtl_encoder import sign_lines
 from ohmformer.emit.rtl_function import function_lane
 from ohmformer.emit.rtl_function_model import FixedPointFunction, Result
-from ohmformer.emit.rtl_play import play_product
+from ohmformer.emit.rtl_play import play_matrix, play_product, play_softmax
+from ohmformer.emit.rtl_product import ProductLayout, product_control
+from ohmformer.emit.rtl_shift_add import TileLayout
+from ohmformer.emit.rtl_softmax import SoftmaxRow, softmax_row
 from ohmformer.emit.rtl_text import RtlModule
 from ohmformer.emit.simulators import icarus, yosys
-from ohmformer.functions import evaluate
-from ohmformer.numerals import BalancedNumeral, ResistorCode, digits_for_bits, secded
-from ohmformer.specs import ChipSpec
+from ohmformer.functions import LinearSubOps, evaluate, softmax
+from ohmformer.numerals import BalancedNumeral, ResistorCode, digits_for_bits, quantise_per_row, secded
+from ohmformer.specs import ChipSpec, TileSpec
+from ohmformer.verbs.hardware import what_it_takes
 from ohmformer.verbs.verify_rows import Check, Outcome, checked
 
 __all__ = ["rtl_checks"]
@@ -28,25 +34,35 @@ __all__ = ["rtl_checks"]
 LANES = ("exp", "reciprocal", "rsqrt", "gelu", "silu")
 QUICK_WORDS = 2000
 MAX_DOUBLES = 1000
+PART_ELEMENTS, PART_OUTPUTS = 4, 2  # of the tiles of a product over several
+SOFTMAX_ROWS = 4
 WRONG = "wrong cases"
 
 
-def rtl_checks(chip: ChipSpec, *, quick: bool = False, seed: int = 0) -> Iterator[Check]:
-    """Checks of encoder, function lanes, tile control and error correction, one after the other."""
+def rtl_checks(
+    chip: ChipSpec,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    liberty: str | os.PathLike[str] | None = None,
+) -> Iterator[Check]:
+    """Checks of encoder, function lanes, products, softmax and error correction, one after the other.
+
+    liberty: cells to which the gates are mapped; None: generic gates
+    """
     simulator = icarus.version()
     gates = f"{yosys.version()}, {simulator}"
+
+    def gates_of(name: str, module: RtlModule, check: Callable[[RtlModule], Outcome]) -> Check:
+        made = yosys.synthesise(module, liberty=liberty)
+        what = f"the same as {what_it_takes(made)}"
+        return checked(f"gates of the {name}", what, gates, 0, WRONG, lambda: check(made.netlist))
+
     bits, radix = chip.precision.activation_bits, chip.tile.numeral.radix
     encoder = chip_module(chip, "encoder")
     what = f"every number of {bits} bits to the switch lines of its digits of base {radix}"
     yield checked("RTL encoder", what, simulator, 0, WRONG, lambda: _encoder(chip, encoder))
-    yield checked(
-        "gates of the encoder",
-        what,
-        gates,
-        0,
-        WRONG,
-        lambda: _encoder(chip, yosys.synthesise(encoder).netlist),
-    )
+    yield gates_of("encoder", encoder, lambda module: _encoder(chip, module))
     yield checked(
         "RTL function lanes",
         f"{', '.join(LANES)}: {QUICK_WORDS if quick else 'all'} 16-bit words against the integer function",
@@ -57,10 +73,10 @@ def rtl_checks(chip: ChipSpec, *, quick: bool = False, seed: int = 0) -> Iterato
     )
     yield checked(
         "integer functions",
-        "the same against the model's, float64; one unit where the exact result is a tie",
+        "the same words against the model's functions, float64 and float32",
         "Python integers",
-        1,
-        "last places",
+        0,
+        WRONG,
         lambda: _models(chip, quick, seed),
     )
     tile = replace(chip.tile, environment_noise=0.0, adc=replace(chip.tile.adc, noise=0.0))
@@ -70,22 +86,48 @@ def rtl_checks(chip: ChipSpec, *, quick: bool = False, seed: int = 0) -> Iterato
     rows = 1 if quick else 4
     yield checked("RTL tile", what, simulator, 0, WRONG, lambda: _tile(quiet, control, rows, seed))
     if not quick:
-        yield checked(
-            "gates of the tile",
-            what,
-            gates,
-            0,
-            WRONG,
-            lambda: _tile(quiet, yosys.synthesise(control).netlist, 1, seed),
-        )
-    data_bits = chip.dense.secded_data_bits or 64
+        yield gates_of("tile", control, lambda module: _tile(quiet, module, 1, seed))
+    part = replace(chip, tile=_part(tile, chip.precision.weight_bits))
+    product = chip_product(part, 2 * part.tile.elements + 1, chip_product(part).block_columns + 1)
+    walk = product_control(product, chip.clock_Hz)
+    what = (
+        f"{product.inner} x {product.columns} over {product.tiles} tiles of {part.tile.wordlines} x "
+        f"{part.tile.bitlines}, their sums added"
+    )
     yield checked(
-        "RTL error correction",
-        f"words of {data_bits} bits with every single error and with double ones",
-        simulator,
-        0,
-        WRONG,
-        lambda: _corrector(data_bits, seed),
+        "RTL product", what, simulator, 0, WRONG, lambda: _matrix(product, walk, rows, chip.clock_Hz, seed)
+    )
+    if not quick:
+        yield gates_of("product", walk, lambda module: _matrix(product, module, rows, chip.clock_Hz, seed))
+    row = SoftmaxRow(unit=chip.function_unit, layout=chip_layout(part))
+    whole_row = softmax_row(row, chip.clock_Hz)
+    what = f"rows of {row.layout.tile.elements} scores, their sums on a tile, against the model's, float32"
+    yield checked(
+        "RTL softmax", what, simulator, 0, WRONG, lambda: _softmax(row, whole_row, chip.clock_Hz, seed)
+    )
+    if not quick:
+        yield gates_of("softmax", whole_row, lambda module: _softmax(row, module, chip.clock_Hz, seed))
+    data_bits = chip.dense.secded_data_bits or 64
+    decoder = corrector(data_bits)
+    what = f"words of {data_bits} bits with every single error and with double ones"
+    yield checked(
+        "RTL error correction", what, simulator, 0, WRONG, lambda: _corrector(data_bits, decoder, seed)
+    )
+    yield gates_of("error correction", decoder, lambda module: _corrector(data_bits, module, seed))
+
+
+def _part(tile: TileSpec, bits: int) -> TileSpec:
+    """A tile of a few elements and outputs, with converters as the whole one has them."""
+    resistors = tile.numeral.resistors_per_digit
+    wordlines = min(tile.wordlines, PART_ELEMENTS * resistors)
+    per_output = tile.bitlines_per_output(bits)
+    bitlines = min(tile.bitlines, PART_OUTPUTS * per_output)
+    return replace(
+        tile,
+        wordlines=wordlines,
+        bitlines=bitlines,
+        active_wordlines=min(tile.active_wordlines, max(resistors, wordlines // 2)),
+        adc=replace(tile.adc, bitlines_per_adc=min(tile.adc.bitlines_per_adc, bitlines)),
     )
 
 
@@ -128,38 +170,81 @@ def _lanes(chip: ChipSpec, quick: bool, seed: int) -> Outcome:
 
 
 def _models(chip: ChipSpec, quick: bool, seed: int) -> Outcome:
-    """Largest distance of integer functions from ``functions.evaluate``, in units of the last place."""
-    cases, worst = 0, 0.0
+    """Results of integer functions that are not those of ``functions.evaluate``."""
+    cases, wrong = 0, 0
     for name in LANES:
         core = FixedPointFunction(name=name, unit=chip.function_unit)
         words = _words(core, quick, seed)
         results = [core.evaluate(word) for word in words]
         argument = torch.tensor(words, dtype=torch.float64) * 2.0**-core.input_fraction_bits
-        places = torch.tensor([float(core.result_fraction_bits - result.power) for result in results])
-        found = torch.tensor([math.inf if r.infinite else float(r.word) for r in results]).double()
-        reference = evaluate(name, -argument if name == "exp" else argument, chip.function_unit)
-        reference = reference * torch.exp2(places.double())
-        distance = torch.where(found == reference, 0.0, (found - reference).abs())
-        worst = max(worst, float(distance.max()))
-        cases += len(words)
-    return Outcome(cases=cases, worst=worst)
+        places = [result.power - core.result_fraction_bits for result in results]
+        found = torch.tensor(
+            [
+                math.inf if result.infinite else math.ldexp(result.word, place)
+                for result, place in zip(results, places, strict=True)
+            ],
+            dtype=torch.float64,
+        )
+        argument = -argument if name == "exp" else argument
+        wrong += int((evaluate(name, argument, chip.function_unit) != found).sum())
+        wrong += int((evaluate(name, argument.float(), chip.function_unit) != found.float()).sum())
+        cases += 2 * len(words)
+    return Outcome(cases=cases, worst=float(wrong))
 
 
-def _tile(chip: ChipSpec, module: RtlModule, rows: int, seed: int) -> Outcome:
-    """Elements of random products that differ from the reference crossbar's; the first row is the largest."""
-    layout, generator = chip_layout(chip), torch.Generator().manual_seed(seed)
-    streamed_bits, resident_bits = layout.streamed_bits, layout.resident_bits
-    ends = [(1 << bits - 1) - 1 for bits in (streamed_bits, resident_bits)]
-    inner, columns = chip.tile.elements, layout.tile.outputs(resident_bits)
+def _operands(layout: TileLayout, rows: int, inner: int, columns: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Random integers; the first row and the first column are the largest."""
+    generator = torch.Generator().manual_seed(seed)
+    ends = [(1 << bits - 1) - 1 for bits in (layout.streamed_bits, layout.resident_bits)]
     streamed = torch.randint(-ends[0], ends[0] + 1, (rows, inner), generator=generator)
     resident = torch.randint(-ends[1], ends[1] + 1, (inner, columns), generator=generator)
     streamed[0], resident[:, 0] = ends[0], -ends[1]
-    played = play_product(layout, streamed, resident, chip.clock_Hz, module=module)
-    reference = compute(streamed, resident, chip.tile, streamed_bits, resident_bits).values
-    return Outcome(cases=reference.numel(), worst=float((played.values != reference).sum()))
+    return streamed, resident
 
 
-def _corrector(data_bits: int, seed: int) -> Outcome:
+def _tile(chip: ChipSpec, module: RtlModule, rows: int, seed: int) -> Outcome:
+    """Elements of random products that differ from the reference crossbar's."""
+    layout = chip_layout(chip)
+    columns = layout.tile.outputs(layout.resident_bits)
+    streamed, resident = _operands(layout, rows, chip.tile.elements, columns, seed)
+    found = play_product(layout, streamed, resident, chip.clock_Hz, module=module).values
+    return _against_the_crossbar(layout, streamed, resident, found)
+
+
+def _matrix(product: ProductLayout, module: RtlModule, rows: int, clock_Hz: float, seed: int) -> Outcome:
+    """The same over several tiles."""
+    streamed, resident = _operands(product.layout, rows, product.inner, product.columns, seed)
+    found = play_matrix(product, streamed, resident, clock_Hz, module=module).values
+    return _against_the_crossbar(product.layout, streamed, resident, found)
+
+
+def _against_the_crossbar(layout: TileLayout, streamed: Tensor, resident: Tensor, found: Tensor) -> Outcome:
+    reference = compute(streamed, resident, layout.tile, layout.streamed_bits, layout.resident_bits).values
+    return Outcome(cases=reference.numel(), worst=float((found != reference).sum()))
+
+
+def _softmax(row: SoftmaxRow, module: RtlModule, clock_Hz: float, seed: int) -> Outcome:
+    """Probabilities of random rows that differ from ``functions.softmax`` with the chip's sum of a row."""
+    generator = torch.Generator().manual_seed(seed)
+    layout, bits = row.layout, row.layout.streamed_bits
+    scores = torch.randn(SOFTMAX_ROWS, layout.tile.elements, generator=generator) * 3
+    words = (scores * (1 << row.score_fraction_bits)).round().long()
+    words = words.clamp(-(1 << row.score_bits - 1), (1 << row.score_bits - 1) - 1)
+
+    def product(x: Tensor) -> Tensor:
+        streamed = quantise_per_row(x, bits)
+        ones = torch.ones(x.shape[-1], 1, dtype=torch.int64)
+        sums = compute(streamed.codes, ones, layout.tile, bits, layout.resident_bits).values
+        return (sums * streamed.scale).squeeze(-1)
+
+    argument = words.float() * 2.0**-row.score_fraction_bits
+    linear = LinearSubOps(row_sum=product, row_dot=product)
+    reference = softmax(argument, row.unit, linear)
+    found = play_softmax(row, words.tolist(), clock_Hz, module=module).values.float()
+    return Outcome(cases=reference.numel(), worst=float((found != reference).sum()))
+
+
+def _corrector(data_bits: int, module: RtlModule, seed: int) -> Outcome:
     """Words that the decoder in RTL treats otherwise than ``secded.correct``."""
     source = random.Random(seed)
     data = torch.tensor([source.getrandbits(1) for _ in range(data_bits)])
@@ -172,7 +257,7 @@ def _corrector(data_bits: int, seed: int) -> Outcome:
         words[place + 1, flipped] ^= 1
     corrected, status = secded.correct(words[:, :data_bits], words[:, data_bits:])
     seen = icarus.sweep(
-        corrector(data_bits), {"data": _packed(words[:, :data_bits]), "check": _packed(words[:, data_bits:])}
+        module, {"data": _packed(words[:, :data_bits]), "check": _packed(words[:, data_bits:])}
     )
     both = zip(seen["corrected"], seen["status"], _packed(corrected), status.tolist(), strict=True)
     wrong = sum((mine, code) != (its, reference) for mine, code, its, reference in both)

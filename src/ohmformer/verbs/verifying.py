@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,8 +13,15 @@ from ohmformer.verbs.verify_rtl import rtl_checks
 
 __all__ = ["Verification", "verify"]
 
-# A chain takes a chip, whether to be quick, and a seed.
-CHAINS: tuple[Callable[..., Iterator[Check]], ...] = (circuit_checks, rtl_checks)
+
+def _circuits(
+    chip: ChipSpec, *, quick: bool, seed: int, liberty: str | os.PathLike[str] | None
+) -> Iterator[Check]:
+    return circuit_checks(chip, quick=quick, seed=seed)
+
+
+# A chain takes a chip, whether to be quick, a seed, and cells to map to.
+CHAINS: tuple[Callable[..., Iterator[Check]], ...] = (_circuits, rtl_checks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +43,18 @@ def verify(
     *,
     quick: bool = False,
     seed: int = 0,
+    liberty: str | os.PathLike[str] | None = None,
     progress: Callable[[str, int, int], object] | None = None,
 ) -> Verification:
     """Run every check of a chip.
 
-    quick: small tiles, well under a minute
+    quick:   small tiles, well under a minute
+    liberty: cells to which the hardware's gates are mapped; None: generic gates
     Error: UserError where a tool is missing or fails.
     """
     found: list[Check] = []
     for chain in CHAINS:
-        for check in chain(chip, quick=quick, seed=seed):
+        for check in chain(chip, quick=quick, seed=seed, liberty=liberty):
             found.append(check)
             if progress is not None:
                 progress(check.name, len(found), len(found))

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ohmformer.emit.checks import EmitError, SimulatorError
 from ohmformer.emit.rtl_text import Port, RtlModule, bus
+from ohmformer.emit.simulators.process import find_tool, last_lines, run_tool, version_line
+from ohmformer.errors import write_atomically
 
 __all__ = ["run", "sweep", "version"]
 
-PACKAGE = "Icarus Verilog (Debian package iverilog)"
-SECONDS = 600
-TAIL = 12
+PACKAGE = "Debian package iverilog"
+LIMIT_s = 600.0
 
 
 def version() -> str:
     """Name and version of the simulator."""
-    words = _run([_tool("iverilog"), "-V"], Path.cwd(), accept=(0, 1)).split("(")[0].split()
-    return f"Icarus Verilog {words[words.index('version') + 1]}"
+    words = version_line((find_tool("iverilog", PACKAGE), "-V"), "version").split()
+    return f"Icarus Verilog {words[words.index('version') + 1]}" if "version" in words else "Icarus Verilog"
 
 
 def sweep(module: RtlModule, inputs: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
@@ -43,8 +43,16 @@ def sweep(module: RtlModule, inputs: Mapping[str, Sequence[int]]) -> dict[str, l
     return found
 
 
-def run(module: RtlModule, inputs: Mapping[str, Sequence[int]]) -> dict[str, list[int | None]]:
-    """As ``sweep``, with None where a bit of a port is neither 0 nor 1: before a register is defined."""
+def run(
+    module: RtlModule,
+    inputs: Mapping[str, Sequence[int]],
+    *,
+    vcd: str | os.PathLike[str] | None = None,
+) -> dict[str, list[int | None]]:
+    """As ``sweep``, with None where a bit of a port is neither 0 nor 1: before a register is defined.
+
+    vcd: file for the simulator's record of all ports, a value change dump; the clock rises at odd times
+    """
     names = [port.name for port in module.inputs]
     if sorted(inputs) != sorted(names):
         raise EmitError(f"{module.name} has inputs {', '.join(names)}: vectors are for {', '.join(inputs)}.")
@@ -59,17 +67,20 @@ def run(module: RtlModule, inputs: Mapping[str, Sequence[int]]) -> dict[str, lis
     with tempfile.TemporaryDirectory(prefix="ohmformer-rtl-") as name:
         folder = Path(name)
         (folder / "design.v").write_text(module.source)
-        (folder / "bench.v").write_text(_bench(module, count))
+        (folder / "bench.v").write_text(_bench(module, count, vcd is not None))
         (folder / "inputs.hex").write_text("".join(f"{word:x}\n" for word in words))
-        _run([_tool("iverilog"), "-g2005", "-s", "bench", "-o", "bench.vvp", "design.v", "bench.v"], folder)
-        printed = _run([_tool("vvp"), "-n", "bench.vvp"], folder)
+        build = ("-g2005", "-s", "bench", "-o", "bench.vvp", "design.v", "bench.v")
+        run_tool([find_tool("iverilog", PACKAGE), *build], folder, "iverilog", LIMIT_s)
+        printed = run_tool([find_tool("vvp", PACKAGE), "-n", "bench.vvp"], folder, "vvp", LIMIT_s)
         lines = (folder / "outputs.hex").read_text().split() if (folder / "outputs.hex").exists() else []
+        if vcd is not None and len(lines) == count:
+            write_atomically(vcd, (folder / "record.vcd").read_bytes())
     if len(lines) != count:
-        raise SimulatorError(f"{PACKAGE} gave {len(lines)} of {count} results: {_tail(printed)}")
+        raise SimulatorError(f"vvp gave {len(lines)} of {count} results. {last_lines(printed)}")
     return _unpack(lines, module)
 
 
-def _bench(module: RtlModule, count: int) -> str:
+def _bench(module: RtlModule, count: int, record: bool) -> str:
     """Test bench that reads inputs.hex and writes outputs.hex."""
     in_bits = sum(port.width for port in module.inputs)
     out_bits = sum(port.width for port in module.outputs)
@@ -77,6 +88,7 @@ def _bench(module: RtlModule, count: int) -> str:
     wires = "\n".join(f"  wire {bus(port.width)}{port.name};" for port in (*module.inputs, *module.outputs))
     connections = ", ".join(f".{port.name}({port.name})" for port in module.ports)
     edge = "clk = 1; #1 clk = 0;" if clocked else ""
+    dump = '\n    $dumpfile("record.vcd");\n    $dumpvars(1, dut);' if record else ""
     return f"""module bench;
   reg clk;
   reg {bus(in_bits)}vectors [0:{count - 1}];
@@ -87,7 +99,7 @@ def _bench(module: RtlModule, count: int) -> str:
   wire {bus(out_bits)}seen = {{{", ".join(port.name for port in module.outputs)}}};
   integer place, file;
   initial begin
-    clk = 0;
+    clk = 0;{dump}
     $readmemh("inputs.hex", vectors);
     file = $fopen("outputs.hex", "w");
     for (place = 0; place < {count}; place = place + 1) begin
@@ -129,28 +141,3 @@ def _unpack(lines: list[str], module: RtlModule) -> dict[str, list[int | None]]:
         found[port.name] = values
         start = stop
     return found
-
-
-def _tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise SimulatorError(f"{name} is not installed: it comes with {PACKAGE}.")
-    return found
-
-
-def _run(command: list[str], folder: Path, accept: tuple[int, ...] = (0,)) -> str:
-    """Standard output and error of a command; refuses a failure with its last lines."""
-    tool = Path(command[0]).name
-    try:
-        done = subprocess.run(
-            command, cwd=folder, text=True, timeout=SECONDS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-    except subprocess.TimeoutExpired:
-        raise SimulatorError(f"{tool} did not end within {SECONDS} seconds.") from None
-    if done.returncode not in accept:
-        raise SimulatorError(f"{tool} failed with exit code {done.returncode}: {_tail(done.stdout)}")
-    return done.stdout
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-TAIL:]) or "it printed nothing."

@@ -54,7 +54,9 @@ def run_tool(command: Sequence[str], folder: Path, tool: str, limit_s: float) ->
         _stop(process)
         raise
     if process.returncode:
-        raise SimulatorError(f"{tool} failed (exit code {process.returncode}). {last_lines(printed)}")
+        code = process.returncode
+        how = f"exit code {code}" if code > 0 else f"ended by {signal.Signals(-code).name}"
+        raise SimulatorError(f"{tool} failed ({how}). {last_lines(printed)}")
     return printed
 
 
