@@ -13,7 +13,8 @@ from ohmformer.crossbars import compute, draw_mismatch
 from ohmformer.devices import static_deviation
 from ohmformer.engine import Draw, FastEngine, ReferenceEngine, ResidentCodes, mode_of
 from ohmformer.engine.digit_serial import digit_serial_product
-from ohmformer.engine.products import UNSEEN, product_shape
+from ohmformer.engine.products import product_shape
+from ohmformer.engine.wire_law import UNSEEN
 from ohmformer.errors import UserError
 from ohmformer.specs import override, preset
 
@@ -170,7 +171,7 @@ def test_wires_and_bent_converters_collapse_while_no_level_is_misread(make_tile)
     edge = (0.5 - moved) / 7.13
     assert math.erfc((0.5 - moved) / (0.99 * edge * math.sqrt(2))) < UNSEEN
     assert mode_of(bent(0.2, environment_noise=0.99 * edge)) == "collapsed"
-    assert mode_of(bent(0.2, environment_noise=1.01 * edge)) == "digit-serial"
+    assert mode_of(bent(0.2, environment_noise=1.01 * edge)) == "calibrated"
     assert mode_of(bent(0.2, mismatch=0.01)) == "digit-serial"
 
 
@@ -178,7 +179,7 @@ def test_a_mode_that_the_physics_forbids_is_refused(make_tile):
     lossy = preset("wang2024_2bit_lossy").tile
     with pytest.raises(UserError, match="this chip's do lose"):
         FastEngine(lossy, "collapsed")
-    with pytest.raises(UserError, match=r"mode is 'quick': it must be one of collapsed, digit-serial"):
+    with pytest.raises(UserError, match=r"mode is 'quick': it must be one of collapsed, calibrated"):
         FastEngine(lossy, "quick")
     assert FastEngine(lossy).runs == "digit-serial"
     assert FastEngine(lossy, "statistical").runs == "statistical"

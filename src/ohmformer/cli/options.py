@@ -79,8 +79,8 @@ Mode = Annotated[
     typer.Option(
         "--mode",
         metavar="MODE",
-        help="How products are simulated on every noisy chip: collapsed, digit-serial or statistical; by "
-        "default what the physics of each chip allows without an approximation.",
+        help="How products are simulated on every noisy chip: collapsed, calibrated, digit-serial or "
+        "statistical; by default the cheapest that the physics of each chip allows.",
     ),
 ]
 Allow = Annotated[

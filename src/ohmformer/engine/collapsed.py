@@ -1,7 +1,7 @@
 """Lossless converters: the digit sums collapse into one integer product, plus conversion errors.
 
-While wrong conversions are rare they are drawn one by one (``conversion_errors``). Where every output has
-many, a Gaussian of their variance stands for them.
+While wrong conversions are rare they are drawn one by one (``conversion_errors``; beside wires
+``wire_errors``). Where every output has many, a Gaussian of their variance stands for them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from ohmformer.crossbars import drive, resident_planes, streamed_digits, wordline_groups
-from ohmformer.engine.conversion_errors import Operands, error_law, error_table, output_weights, worst_errors
+from ohmformer.engine.conversion_errors import Operands, error_table, output_weights, worst_errors
 from ohmformer.engine.native import kernels, threads
 from ohmformer.engine.randomness import Draw, deviates, random_words
 from ohmformer.engine.reads import Misreads
 from ohmformer.engine.resident import ResidentCodes
 from ohmformer.engine.whole import EXACT_FLOAT32, EXACT_FLOAT64, whole_matmul
+from ohmformer.engine.wire_errors import product_law
+from ohmformer.engine.wire_law import calibrated
 from ohmformer.numerals import HOST, divide, on_host
 from ohmformer.specs import TileSpec
 
@@ -274,20 +276,21 @@ def collapsed_product(
     """The product of a tile with lossless converters (see ``ProductEngine.product``).
 
     Error: that of ``conversion_errors``, or that of ``row_variance`` where the worst case leaves more than
-    DENSE_NOISE_ERRORS of them in an output.
+    DENSE_NOISE_ERRORS of them in an output; beside wires that of ``wire_law``.
     """
     values = exact_product(streamed, resident, streamed_bits, resident_bits)
     columns, inner = values.shape[-1], streamed.shape[-1]
     worst = worst_errors(tile, streamed_bits, resident_bits, inner)
-    if worst == 0 or not values.numel():
+    wired = calibrated(tile)
+    if (worst == 0 and not wired) or not values.numel():
         return values
     batch = values.shape[:-2]
     flat = streamed.expand(*batch, *streamed.shape[-2:]).reshape(-1, inner)
     rows = values.shape[-2] if isinstance(resident, Tensor) and resident.ndim > 2 else len(flat)
     if isinstance(resident, Tensor) and resident.ndim > 2:
         resident = resident.expand(*batch, *resident.shape[-2:])
-    if worst <= DENSE_NOISE_ERRORS:
-        law = error_law(tile, streamed_bits, resident_bits, inner, columns)
+    if worst <= DENSE_NOISE_ERRORS or wired:
+        law = product_law(tile, streamed_bits, resident_bits, inner, columns)
         wrong = law.wrong_outputs(draw, Operands(streamed=flat, resident=resident, rows_per_entry=rows))
         if wrong is not None:
             values, wrong = values.contiguous(), wrong.to(values.device)
@@ -310,7 +313,10 @@ def exact_product(
         return integer_product(streamed, resident.floats(), streamed_bits, resident_bits)
     flat = streamed.reshape(-1, streamed.shape[-1])
     values = resident.kernels.product(flat, resident.packed, resident.shape[0])
-    large = values.numel() and int(values.abs().max()) >= EXACT_FLOAT32
+    large = False
+    if values.numel() and flat.shape[-1] << (streamed_bits + resident_bits - 2) >= EXACT_FLOAT32:
+        lowest, highest = torch.aminmax(values)
+        large = max(-int(lowest), int(highest)) >= EXACT_FLOAT32
     return values.to(torch.float64 if large else torch.float32).reshape(*streamed.shape[:-1], -1)
 
 

@@ -171,6 +171,10 @@ class ErrorLaw:
         probability, _, width = error_table(self.tile)
         return float(probability[-(-_largest_branches(self.tile) // width)])
 
+    def of(self, resident: ResidentCodes) -> ErrorLaw:
+        """The law for these stored codes: itself, since it does not depend on them."""
+        return self
+
     def wrong_outputs(self, draw: Draw, operands: Operands) -> Tensor | None:
         """[n, 3] int64: row, column, size of every wrong conversion, sorted by row; None if there is none.
 

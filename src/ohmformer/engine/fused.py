@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from ohmformer.engine.collapsed import DENSE_NOISE_ERRORS, dense_linear
-from ohmformer.engine.conversion_errors import ErrorLaw, error_law, worst_errors
+from ohmformer.engine.conversion_errors import ErrorLaw, worst_errors
 from ohmformer.engine.native import Kernels, kernels
 from ohmformer.engine.products import FastEngine, ProductEngine
 from ohmformer.engine.randomness import Draw
 from ohmformer.engine.reads import Misreads
 from ohmformer.engine.resident import ResidentCodes
+from ohmformer.engine.wire_errors import product_law
+from ohmformer.engine.wire_law import calibrated
 from ohmformer.functions import canonical_name, function_table
 from ohmformer.specs import ChipSpec
 
@@ -45,7 +47,7 @@ class FusedOperations:
         self.tile, self.unit = chip.tile, chip.function_unit
         self.weight_bits, self.bits = precision.weight_bits, precision.activation_bits
         self.highest = (1 << (self.bits - 1)) - 1
-        self._collapsed = isinstance(engine, FastEngine) and engine.runs == "collapsed"
+        self._collapsed = isinstance(engine, FastEngine) and engine.runs in ("collapsed", "calibrated")
         self._narrow = max(self.weight_bits, self.bits) <= 8 and precision.activation_scale == "per_token"
         self._curves: dict[str, Any] = {}
         self._laws: dict[tuple[int, int, int], ErrorLaw | None] = {}
@@ -59,7 +61,7 @@ class FusedOperations:
         """How conversions go wrong; None where too many do for drawing them one by one."""
         place = (inner, columns, resident_bits)
         if place not in self._laws:
-            law = error_law(self.tile, self.bits, resident_bits, inner, columns)
+            law = product_law(self.tile, self.bits, resident_bits, inner, columns)
             usable = law.per_row <= DENSE_NOISE_ERRORS * columns and law.native_job is not None
             self._laws[place] = law if usable else None
         return self._laws[place]
@@ -83,14 +85,15 @@ class FusedOperations:
             return None
         columns, inner = resident.shape
         x = x if x.is_contiguous() and x.dtype == torch.float32 else x.float().contiguous()
-        if worst_errors(self.tile, self.bits, self.weight_bits, inner) > DENSE_NOISE_ERRORS:
+        many = worst_errors(self.tile, self.bits, self.weight_bits, inner) > DENSE_NOISE_ERRORS
+        if many and not calibrated(self.tile):
             codes, row_scale = native.quantise(x, self.highest)
             bits, scales = (self.bits, self.weight_bits), (row_scale, scale)
             return dense_linear(codes, resident, self.tile, bits, draw, scales, bias, changed)
         law = self._law(inner, columns, self.weight_bits)
         if law is None:
             return None
-        wrong = None
+        law, wrong = law.of(resident), None
         if law.below and native.any_hit(draw, law.below):
             wrong = native.wrong_outputs(law, draw, x[None, None], None, resident.packed, None)
         return native.linear(x, resident.packed, scale, bias, self.highest, wrong)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,19 +10,18 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from ohmformer.crossbars import resistor_weights
-from ohmformer.devices import static_deviation
 from ohmformer.engine.collapsed import collapsed_product
 from ohmformer.engine.digit_serial import digit_serial_product, pack_switches
 from ohmformer.engine.randomness import Draw
 from ohmformer.engine.resident import ResidentCodes
 from ohmformer.engine.statistical import statistical_product
+from ohmformer.engine.wire_errors import takes_every_conversion
+from ohmformer.engine.wire_law import calibrated, levels_hold
 from ohmformer.errors import UserError
 from ohmformer.numerals import on_host
 from ohmformer.specs import TileSpec
 
-Mode = Literal["collapsed", "digit-serial", "statistical"]
-UNSEEN = 1e-12  # probability of a wrong conversion that is left out
+Mode = Literal["collapsed", "calibrated", "digit-serial", "statistical"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
@@ -52,29 +50,21 @@ class ProductEngine(Protocol):
 @lru_cache(maxsize=256)
 @on_host
 def mode_of(tile: TileSpec) -> Mode:
-    """The cheapest mode that the physics of ``tile`` allows without an approximation of its errors.
+    """The cheapest mode that the physics of ``tile`` allows.
 
     ``collapsed``:    converters resolve every sum; what noise does to a conversion has a closed form
+    ``calibrated``:   the same but for wires and nonlinearity, which make few conversions wrong: these are
+                      drawn one by one from a law derived from the tile (``wire_law``)
     ``digit-serial``: converters lose information (clipping, steps above 1), cut instead of rounding while
-                      there is noise, or wires and nonlinearity move a level so far that it may be read as
-                      its neighbour: every conversion is computed
+                      there is noise, or wires and nonlinearity move levels so far that they may be read as
+                      their neighbours, without noise or too often for the law: every conversion is computed
     """
     noisy = tile.environment_noise > 0 or tile.adc.noise > 0 or tile.resistor.mismatch > 0
     if not tile.lossless or (tile.adc.rounding == "floor" and noisy):
         return "digit-serial"
-    return "collapsed" if _levels_hold(tile) else "digit-serial"
-
-
-def _levels_hold(tile: TileSpec) -> bool:
-    """Whether a level moved by wires and nonlinearity is read as another code less than once in 10^12."""
-    moved = static_deviation(tile)
-    if moved == 0:
-        return True
-    if moved >= 0.5 or tile.adc.rounding == "floor":
-        return False
-    branches = tile.group_elements * sum(weight**2 for weight in resistor_weights(tile))
-    variance = tile.environment_noise**2 + tile.adc.noise**2 + tile.resistor.mismatch**2 * branches
-    return variance == 0 or math.erfc((0.5 - moved) / math.sqrt(2 * variance)) < UNSEEN
+    if levels_hold(tile):
+        return "collapsed"
+    return "calibrated" if calibrated(tile) else "digit-serial"
 
 
 def product_shape(streamed: Tensor, resident: Tensor | ResidentCodes) -> torch.Size:
@@ -92,15 +82,20 @@ class FastEngine:
     mode: None takes what the physics of the tile allows; ``statistical`` must be asked for
 
     Error: collapsed: bit-exact without noise; with noise the law of the conversion errors is kept
-    (``collapsed.py`` states the approximations). digit-serial: every conversion is computed, resistor
-    mismatch enters as noise of the same variance instead of a fixed pattern. statistical: mean and variance
-    of the errors are kept.
+    (``collapsed.py`` states the approximations). calibrated: that of ``wire_law``; products of few columns
+    are digit-serial. digit-serial: every conversion is computed, resistor mismatch enters as noise of the
+    same variance instead of a fixed pattern. statistical: mean and variance of the errors are kept.
     """
 
     tile: TileSpec
     mode: Mode | None = None
 
     def __post_init__(self) -> None:
+        if self.mode == "calibrated" and mode_of(self.tile) != "calibrated":
+            raise UserError(
+                "The mode 'calibrated' is for converters that lose nothing but for wires or nonlinearity, "
+                "with noise, resident bits and few wrong conversions: choose 'digit-serial' or 'statistical'."
+            )
         if self.mode == "collapsed" and mode_of(self.tile) != "collapsed":
             raise UserError(
                 "The mode 'collapsed' needs converters that lose nothing: this chip's do lose, so choose "
@@ -126,7 +121,10 @@ class FastEngine:
         """See ``ProductEngine.product``; tensors on the meta device give the shape alone."""
         if streamed.is_meta or resident.is_meta:
             return torch.empty(product_shape(streamed, resident), device="meta")
-        run = _PRODUCTS[self.runs]
+        mode, columns = self.runs, product_shape(streamed, resident)[-1]
+        if mode == "calibrated" and takes_every_conversion(streamed_bits, resident_bits, columns):
+            mode = "digit-serial"
+        run = _PRODUCTS[mode]
         return run(streamed, resident, self.tile, streamed_bits, resident_bits, draw)
 
 
@@ -143,6 +141,7 @@ def _digit_serial(
 
 _PRODUCTS: dict[Mode, Callable[..., Tensor]] = {
     "collapsed": collapsed_product,
+    "calibrated": collapsed_product,
     "digit-serial": _digit_serial,
     "statistical": statistical_product,
 }

@@ -28,6 +28,7 @@ class ResidentCodes:
         self.bits = bits
         self.is_meta = codes.is_meta
         self.cache: dict[Any, Any] = {}
+        self._changes: list[tuple[Tensor, Tensor]] = []
         self.kernels: Kernels | None = None
         narrow = codes if codes.is_meta else codes.to(torch.int8 if bits <= 8 else torch.int16)
         self._data = narrow
@@ -85,10 +86,19 @@ class ResidentCodes:
         What lies in ``cache`` is that of the codes as they were.
         """
         self._add(positions, deltas)
+        self._changes.append((positions, deltas))
         try:
             yield
         finally:
+            self._changes.pop()
             self._add(positions, -deltas)
+
+    def stored(self) -> Tensor:
+        """All codes [column, inner] as they were stored, whatever they are now; int8 or int16, a copy."""
+        codes = self.codes().clone() if self.kernels is None else self.codes()
+        for positions, deltas in self._changes:
+            codes.view(-1).index_add_(0, positions.to(self.device), -deltas.to(self.device, codes.dtype))
+        return codes
 
     def _add(self, positions: Tensor, deltas: Tensor) -> None:
         if self.kernels is not None:

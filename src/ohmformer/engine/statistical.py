@@ -11,7 +11,7 @@ each streamed row the sums of 16 columns are computed exactly, all digits, plane
 they have in common (a shared digit, a sign that fills several bits) is in the numbers. The law of the
 row's errors is
 
-    e = mean + gain·(y - ȳ) + sqrt(variance)·z,    z ~ N(0, 1) for every output,
+    e = mean + gain·(y - ȳ) + sqrt(variance·spread)·z,    z ~ N(0, 1) for every output,
 
 y the exact product, ȳ its mean over the row. Gain is the slope of the errors on y by least squares: clipping
 takes a share of y away, rounding does not. Mean is that of the sampled errors, moved along the line by
@@ -28,6 +28,10 @@ normal y, 1/n + (1 + 1/n)/(n - 3). With RSS the sum of squared residuals the var
 
 the middle term being what the mean errs for not moving in full. So mean and variance over a layer are those
 of all conversions.
+
+Columns err differently: spread, mean 1, is the part of a column of a stored operand, found once for it
+(``column_spread``). Since a row's sampled columns are random, its mean variance stays right whatever spread
+is. Operands that are not stored have spread 1.
 
 Error: z is normal and independent from output to output, where the errors of one column keep a fixed part
 over rows; the estimate of a row's mean from 16 columns puts a share h of the residual variance into what the
@@ -47,9 +51,10 @@ from torch.nn import functional as F
 
 from ohmformer.crossbars import digit_weights, drive, plane_weights, resident_planes, wordline_groups
 from ohmformer.engine.collapsed import exact_product
+from ohmformer.engine.column_spread import column_spread, row_totals
 from ohmformer.engine.conversion_moments import ConversionTable, conversion_table
-from ohmformer.engine.native import kernels
-from ohmformer.engine.randomness import Draw, deviates, mix_keys, random_words
+from ohmformer.engine.native import kernels, threads
+from ohmformer.engine.randomness import MASK64, Draw, deviate_table, deviates, mix_keys, random_words
 from ohmformer.engine.resident import ResidentCodes
 from ohmformer.engine.sampled_errors import sample_kernel, sample_tables, sampled_errors
 from ohmformer.engine.whole import whole_matmul
@@ -65,11 +70,12 @@ ROUNDINGS = 2 / 12  # variance that rounding mean and noise to whole numbers add
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OutputErrorLaw:
-    """The error of each output: e = mean + gain·(y - centre) + sqrt(variance)·z, product units.
+    """The error of each output: e = mean + gain·(y - centre) + sqrt(variance·spread)·z, product units.
 
     gain, centre: [..., row, 1]; 0 where every column was sampled
     mean:         [..., row, 1]; [..., row, column] where every column was sampled
     variance:     as ``mean``, of what is left
+    spread:       [column], float32, mean 1; ones where every column was sampled or the operand is not stored
     digit_mean:   [digit, plane] part of the mean, over rows and sampled columns; the parts add up to it
     digit_square: [digit, plane] mean square of each part; they do not add up: parts are correlated
     """
@@ -78,6 +84,7 @@ class OutputErrorLaw:
     centre: Tensor
     mean: Tensor
     variance: Tensor
+    spread: Tensor
     digit_mean: Tensor
     digit_square: Tensor
 
@@ -131,17 +138,23 @@ def output_error_law(
         mean, variance, at, parts = _entry_sample(job, left, y, right)
     count = max(1, mean.numel())
     shape = (*exact.shape[:-1], -1)
+    spread = torch.ones(columns, device=exact.device)
     if columns <= SAMPLED:
         gain = centre = mean.new_zeros(*mean.shape[:-1], 1)
     else:
-        # whole numbers: exact in any order
-        mean_y = divide(y.sum(-1, keepdim=True, dtype=torch.float64), columns)
-        gain, centre, mean, variance = _line(mean, variance, at, mean_y)
+        if shared:  # Σ_n y_mn = Σ_k x_mk Σ_n w_kn, whole numbers: exact in any order
+            total = whole_matmul(left.double(), row_totals(resident)).unsqueeze(-1)
+        else:
+            total = y.sum(-1, keepdim=True, dtype=torch.float64)
+        gain, centre, mean, variance = _line(mean, variance, at, divide(total, columns))
+        if isinstance(resident, ResidentCodes):
+            spread = column_spread(resident, tile, streamed_bits, resident_bits)
     return OutputErrorLaw(
         gain=gain.reshape(shape),
         centre=centre.reshape(shape),
         mean=mean.reshape(shape),
         variance=variance.reshape(shape),
+        spread=spread,
         digit_mean=parts[0] / count,
         digit_square=parts[1] / count,
     )
@@ -162,19 +175,24 @@ def statistical_product(
     law = output_error_law(streamed, resident, tile, streamed_bits, resident_bits, exact=y, by_digit=False)
     y = y.contiguous().reshape(-1, y.shape[-1])
     gain, shift = law.gain.flatten(0, -2), (law.mean - law.gain * law.centre).flatten(0, -2)
-    # no multiply-add of one step: it would round differently in vectors and in their rest
-    y = y.mul_((1 + gain).to(y.dtype)).add_(shift.to(y.dtype)).round_()
-    _add_noise(y, law.variance.flatten(0, -2), draw.sub(NOISE))
+    sd = (law.variance.flatten(0, -2) - ROUNDINGS).clamp_min(0.0).sqrt().float()
+    draw, gain, spread = draw.sub(NOISE), (1 + gain).to(y.dtype), law.spread.sqrt()
+    native = kernels() if y.device.type == "cpu" else None
+    if native is not None and y.dtype == torch.float32 and y.shape[-1] > SAMPLED:
+        shift, keys, table = shift.float(), draw.keys.contiguous(), deviate_table()
+        native._calls.errors_by_law(
+            draw.seed & MASK64, draw.stream & MASK64, keys.data_ptr(), *y.shape, table.data_ptr(),
+            gain.data_ptr(), shift.data_ptr(), sd.data_ptr(), spread.data_ptr(), y.data_ptr(), threads(),
+        )  # fmt: skip
+    else:
+        # no multiply-add of one step: it would round differently in vectors and in their rest
+        y = y.mul_(gain).add_(shift.to(y.dtype)).round_()
+        _add_noise(y, sd * spread, draw)
     return y.reshape(*law.gain.shape[:-1], -1)
 
 
-def _add_noise(y: Tensor, variance: Tensor, draw: Draw) -> None:
-    """y [row, column] += round(sd·z), in place; variance [row, 1] or [row, column]."""
-    sd = (variance - ROUNDINGS).clamp_min(0.0).sqrt().float()
-    native = kernels() if y.device.type == "cpu" else None
-    if native is not None and y.dtype == torch.float32 and sd.shape[-1] == 1 and y.shape[-1] > 1:
-        native.add_deviates(draw, y, sd.squeeze(-1))
-        return
+def _add_noise(y: Tensor, sd: Tensor, draw: Draw) -> None:
+    """y [row, column] += round(sd·z), in place; sd [row, column]."""
     draw, blocks = draw.on(y.device), -(-y.shape[1] // 4)
     step = max(1, (1 << 20) // (4 * blocks))
     for start in range(0, len(y), step):

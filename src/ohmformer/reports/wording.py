@@ -121,6 +121,8 @@ def mode_reason(mode: str, *, asked: bool) -> str:
     what = {
         "collapsed": "the converters resolve every sum, so the integer product and rare wrong conversions "
         "are all there is",
+        "calibrated": "the integer product, with what wires and nonlinearity make wrong drawn from a law "
+        "derived from the chip; 'digit-serial' computes every conversion",
         "digit-serial": "every conversion is computed",
         "statistical": "errors come from a derived mean, gain and variance, not each conversion",
     }.get(mode, "")
@@ -147,7 +149,7 @@ DEVIATION_HEADINGS = ("layer", "product", "rows", "mean z", "variance z", "signa
 
 
 def deviation_rows(score: Score) -> list[tuple[str, ...]]:
-    """The table of a statistical run: differences from digit-serial in standard errors, place by place."""
+    """The table of a run by a law: differences from digit-serial in standard errors, place by place."""
     return [
         (
             row.layer,
@@ -165,7 +167,7 @@ def deviation_title(score: Score) -> str:
     """What the table of deviations shows, and how many of its differences are large."""
     z = [value for row in score.deviations for value in (row.mean_z, row.variance_z)]
     return (
-        f"{score.label}: statistical minus digit-serial errors on a few of the items, in standard errors; "
+        f"{score.label}: {score.mode} minus digit-serial errors on a few of the items, in standard errors; "
         f"{sum(abs(value) > 3 for value in z)} of {len(z)} beyond 3 (one of 370 would be by chance)"
     )
 

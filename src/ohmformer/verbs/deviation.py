@@ -1,4 +1,4 @@
-"""``layer_deviations``: how far the statistical mode is from every conversion computed, layer by layer."""
+"""``layer_deviations``: how far a mode with a law is from every conversion computed, layer by layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ohmformer.deploy.deploying import deploy
 from ohmformer.deploy.state import on_chip
 from ohmformer.deploy.tracing import named_modules_running
-from ohmformer.engine import ComparingEngine, Deviation, FastEngine
+from ohmformer.engine import ComparingEngine, Deviation, FastEngine, Mode
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec
 from ohmformer.workloads import LoadedModel, sequence_limit
@@ -25,15 +25,17 @@ def layer_deviations(
     chip: ChipSpec,
     inputs: Mapping[str, Any],
     *,
+    mode: Mode = "statistical",
     seed: int = 0,
     runs: int = 1,
     allow: Collection[str] = (),
 ) -> list[Deviation]:
-    """Errors of the statistical and of the digit-serial mode at every place of a model that multiplies.
+    """Errors of a mode and of the digit-serial one at every place of a model that multiplies.
 
     Both modes see the same operands everywhere: what goes on to the next layer is the digit-serial result.
 
     model:   the original model, not deployed
+    mode:    what is compared: ``statistical``, or ``calibrated`` where the chip allows it
     inputs:  what the model takes, as keywords; one forward run each of ``runs``, with fresh noise
     allow:   as for ``deploy``
     returns: one row for each module and kind of product, in the order of the model (see ``Deviation``)
@@ -41,9 +43,7 @@ def layer_deviations(
     """
     if runs < 1:
         raise UserError(f"runs is {runs}: at least 1 is needed.")
-    engine = ComparingEngine(
-        FastEngine(chip.tile, mode="digit-serial"), FastEngine(chip.tile, mode="statistical")
-    )
+    engine = ComparingEngine(FastEngine(chip.tile, mode="digit-serial"), FastEngine(chip.tile, mode=mode))
     # the checking run needs a configuration that says what the model takes
     checked = getattr(model, "config", None) is not None
     deployed = deploy(model, chip, seed, engine=engine, allow=allow, check=checked)

@@ -14,7 +14,7 @@ import torch
 from scipy import stats
 
 from ohmformer.deploy import Calibration, calibrate, deploy, on_chip
-from ohmformer.engine import Deviation, Mode
+from ohmformer.engine import Deviation, FastEngine, Mode
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec, leaves, sources_of
 from ohmformer.verbs.deviation import layer_deviations
@@ -32,12 +32,14 @@ from ohmformer.workloads import (
 
 Step = Callable[[str, int, int], None]  # (what is running, done, of how many)
 
+COMPARED_MODES = ("statistical", "calibrated")  # by a law: reports say how far from every conversion
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """One column of a comparison: a label and a chip, or None for the fp32 model itself.
 
-    mode: how products are simulated; None takes what the physics of the chip allows without an approximation
+    mode: how products are simulated; None takes what the physics of the chip allows
     compensated: weights are rounded with compensation (``deploy.compensate``) on items that are not scored
     calibrated:  operands have fixed scales found on items that are not scored, instead of one for each row
     """
@@ -72,7 +74,7 @@ class Score:
     seconds:    of deploying and running all repeats
     chip:       every field of the chip by path, None for fp32
     mode_asked: whether the user chose the mode
-    deviations: statistical mode: errors beside those of every conversion computed, on a few of the items
+    deviations: modes with a law: errors beside those of every conversion computed, on a few of the items
     precision:  what was done for precision beside the fields of the chip
     """
 
@@ -203,7 +205,7 @@ def evaluate(
             known = journal.get(key)
             if known is None:
                 known = _measure_once(work, setup, own_seed, allow, progress)
-                if known["mode"] == "statistical" and own_seed == seed:
+                if known["mode"] in COMPARED_MODES and own_seed == seed:
                     known["deviations"] = _deviations(work, setup, seed, allow, progress)
                 journal.put(key, known)
             else:
@@ -314,11 +316,12 @@ def _precise(
 def _deviations(
     work: Work, setup: Setup, seed: int, allow: Sequence[str], progress: Step | None
 ) -> list[dict[str, Any]]:
-    """The statistical mode beside the digit-serial one, place by place, as JSON values."""
+    """The mode of the setup beside the digit-serial one, place by place, as JSON values."""
     assert setup.chip is not None
     if progress is not None:
         progress(f"{setup.label}: against digit-serial", 0, 1)
-    found = layer_deviations(work.loaded.model, setup.chip, work.few(), seed=seed, allow=allow)
+    mode = FastEngine(setup.chip.tile, setup.mode).runs
+    found = layer_deviations(work.loaded.model, setup.chip, work.few(), mode=mode, seed=seed, allow=allow)
     return [asdict(one) for one in found]
 
 

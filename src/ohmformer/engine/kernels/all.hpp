@@ -68,9 +68,11 @@ inline Kernels make_kernels(const char* name) {
   made.words = words;
   made.hits = hits;
   made.wrong_outputs = wrong_outputs;
+  made.wire_errors_of = wire_errors_of;
   made.reads = reads;
   made.row_variance = row_variance;
   made.sample_errors = sample_errors;
+  made.errors_by_law = errors_by_law;
   made.deviates = deviates;
   made.serial_packed_bytes = serial::packed_bytes;
   made.serial_pack = serial::pack;

@@ -81,6 +81,39 @@ inline void add_wrong(const WrongOutput* wrong, int64_t count, int64_t first_row
       acc[(wrong[low].row - first_row) * ldc + wrong[low].n - first] += static_cast<int32_t>(wrong[low].size);
 }
 
+// Wrong outputs by block of rows and of columns, each as a place in the block's sums and what is added there.
+struct WrongByBlock {
+  struct One {
+    int32_t place, size;
+  };
+  int64_t chunks;
+  std::vector<int64_t> starts;  // [row block, chunk], and the end
+  std::vector<One> ones;
+
+  explicit WrongByBlock(const LinearJob& job) : chunks((job.columns + COLUMN_BLOCK - 1) / COLUMN_BLOCK) {
+    if (!job.wrong_count) return;
+    starts.assign(static_cast<size_t>((job.rows + ROW_BLOCK - 1) / ROW_BLOCK * chunks + 1), 0);
+    ones.resize(static_cast<size_t>(job.wrong_count));
+    for (int64_t i = 0; i < job.wrong_count; i++) starts[block_of(job.wrong[i]) + 1]++;
+    for (size_t b = 1; b < starts.size(); b++) starts[b] += starts[b - 1];
+    std::vector<int64_t> next(starts);
+    for (int64_t i = 0; i < job.wrong_count; i++) {
+      const WrongOutput& own = job.wrong[i];
+      const int64_t place = own.row % ROW_BLOCK * COLUMN_BLOCK + own.n % COLUMN_BLOCK;
+      ones[static_cast<size_t>(next[block_of(own)]++)] = {static_cast<int32_t>(place), static_cast<int32_t>(own.size)};
+    }
+  }
+  size_t block_of(const WrongOutput& own) const {
+    return static_cast<size_t>(own.row / ROW_BLOCK * chunks + own.n / COLUMN_BLOCK);
+  }
+  void add(int64_t top, int64_t first, int32_t* acc) const {
+    if (starts.empty()) return;
+    const size_t block = static_cast<size_t>(top / ROW_BLOCK * chunks + first / COLUMN_BLOCK);
+    for (int64_t i = starts[block]; i < starts[block + 1]; i++)
+      acc[ones[static_cast<size_t>(i)].place] += ones[static_cast<size_t>(i)].size;
+  }
+};
+
 inline void linear(const LinearJob& job) {
   Scratch<float> scales(job.rows);
   const float clip = job.fixed_scale > 0 ? static_cast<float>(job.highest) : 0.0f;
@@ -93,8 +126,9 @@ inline void linear(const LinearJob& job) {
       codes_of(row, job.inner, scale, codes, 0, clip);
     });
   };
+  const WrongByBlock wrong(job);
   const auto take = [&](int32_t* acc, int64_t top, int64_t rows, int64_t first, int64_t last) {
-    if (job.wrong_count) add_wrong(job.wrong, job.wrong_count, top, rows, first, last, acc, COLUMN_BLOCK);
+    wrong.add(top, first, acc);
     for (int64_t m = 0; m < rows; m++) {
       const float scale = scales.data[top + m];
       const int32_t* from = acc + m * COLUMN_BLOCK;

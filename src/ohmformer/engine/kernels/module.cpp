@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "digit_serial_module.hpp"
+#include "laws_module.hpp"
 #include "reads_module.hpp"
 #include "table.hpp"
 #include "whole_module.hpp"
@@ -115,6 +116,7 @@ NB_MODULE(_native, m) {
   nb::class_<Choice> choice(m, "Kernels");
   bind_digit_serial(m, choice);
   bind_reads(m, choice);
+  bind_laws(m, choice);
   bind_whole(m, choice);
   choice
       .def("__init__",

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 #endif
 
+#include "ars.hpp"
 #include "pool.hpp"
 #include "scratch.hpp"
 #include "table.hpp"
@@ -224,6 +225,32 @@ inline void sample_errors(const SampleJob& job) {
     sampled::Work work(job, layout);
     for (int64_t n = job.starts[set]; n < job.starts[set + 1]; n++)
       sampled::row(job, layout, states, work, job.order[n]);
+  });
+}
+
+// y[m, n] = round(y * gain[m] + shift[m]) + round(z * sd[m] * spread[n]), z the sum of four entries of the table.
+inline void errors_by_law(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t columns,
+                          const float* table, const float* gain, const float* shift, const float* sd,
+                          const float* spread, float* y, int threads) {
+  constexpr int64_t TOGETHER = 16;
+  parallel((rows + TOGETHER - 1) / TOGETHER, threads, [&](long part) {
+    const Ars ars(seed, stream);
+    Scratch<float> z(rounded_up(columns, 4));
+    for (int64_t m = part * TOGETHER; m < smaller(rows, (part + 1) * TOGETHER); m++) {
+      for (int64_t n = 0; n < columns; n += 4) {
+        uint32_t block[4];
+        ars.words(static_cast<uint64_t>(keys[m]), static_cast<uint64_t>(n / 4), block);
+        for (int i = 0; i < 4; i++) {
+          const uint32_t w = block[i];
+          z.data[n + i] = table[w & 255] + table[w >> 8 & 255] + table[w >> 16 & 255] + table[w >> 24];
+        }
+      }
+      float* __restrict own = y + m * columns;
+      const float *__restrict drawn = z.data, *__restrict by = spread;
+      const float g = gain[m], s = shift[m], d = sd[m];
+      for (int64_t n = 0; n < columns; n++)
+        own[n] = __builtin_rintf(own[n] * g + s) + __builtin_rintf(drawn[n] * (d * by[n]));
+    }
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include "digit_serial_job.hpp"
 #include "whole_job.hpp"
+#include "wires_job.hpp"
 
 namespace ohm {
 
@@ -19,13 +20,6 @@ struct Curve {
   float down;              // 2^-fraction_bits
   double floor;            // exp: smallest exponent that is not flushed to 0
   bool wide;               // whether 32 bits do not hold what is between
-};
-
-// Wrong conversions: output (row, n) is off by size. Sorted by row.
-struct WrongOutput {
-  int64_t row;
-  int64_t n;
-  int64_t size;
 };
 
 struct LinearJob {
@@ -92,6 +86,7 @@ struct ErrorJob {
   const int8_t* packed;  // resident operand: packed codes, or
   Entries b;             // floats
   int64_t b_column, b_inner;
+  const WireJob* wires;  // null: only noise makes conversions wrong
 };
 
 // One read of one dense tensor by many samples; see reads.hpp and engine/reads.py. Classes of kept cells:
@@ -170,11 +165,16 @@ struct Kernels {
   int64_t (*hits)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, uint64_t below,
                   int64_t* found, int64_t room);
   int64_t (*wrong_outputs)(const ErrorJob& job, WrongOutput* found, int64_t room);
+  int64_t (*wire_errors_of)(const WireJob& job, uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows,
+                            const int8_t* codes, WrongOutput* found, int64_t room);
   int64_t (*reads)(const ReadJob& job, WrongNumber** wrong);
   void (*row_variance)(const int8_t* codes, int64_t rows, int64_t inner, const double* power, int64_t digits,
                        const double* closed, int64_t planes, const int64_t* bounds, int64_t groups,
                        const double* weights, const double* variance, double width, double* found, int threads);
   void (*sample_errors)(const SampleJob& job);
+  void (*errors_by_law)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t columns,
+                        const float* table, const float* gain, const float* shift, const float* sd,
+                        const float* spread, float* y, int threads);
   void (*deviates)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t columns,
                    const float* table, const float* sd, float* y);
   int64_t (*serial_packed_bytes)(const SerialPlan& plan, int64_t columns);
