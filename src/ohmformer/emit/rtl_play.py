@@ -80,6 +80,7 @@ def play_matrix(
     clock_Hz: float,
     *,
     module: RtlModule | None = None,
+    vcd: str | os.PathLike[str] | None = None,
 ) -> Played:
     """Multiply on several tiles in RTL: ``product_control`` and one tile after the other.
 
@@ -105,13 +106,18 @@ def play_matrix(
     for row in streamed.tolist():
         clocks += [{**idle, "element_valid": 1, "element": element} for element in row]
         clocks += [idle] * row_clocks
-    signals = _play(module or product_control(product, clock_Hz), layout, tiles, clocks)
+    signals = _play(module or product_control(product, clock_Hz), layout, tiles, clocks, vcd)
     values = _taken(signals, "value_valid", "value")
     return Played(values=_rows(values, len(streamed), product.columns), signals=signals)
 
 
 def play_softmax(
-    row: SoftmaxRow, scores: Sequence[Sequence[int]], clock_Hz: float, *, module: RtlModule | None = None
+    row: SoftmaxRow,
+    scores: Sequence[Sequence[int]],
+    clock_Hz: float,
+    *,
+    module: RtlModule | None = None,
+    vcd: str | os.PathLike[str] | None = None,
 ) -> Played:
     """Rows of score words, all of one length, through ``softmax_row``, on a tile that holds ones."""
     layout, count = row.layout, len(scores[0])
@@ -128,7 +134,7 @@ def play_softmax(
             clocks.append({**idle, "score_valid": 1, "score": word, "score_last": int(place == count - 1)})
         clocks += [idle] * row_clocks
     ones = torch.ones(layout.tile.elements, 1, dtype=torch.int64)
-    signals = _play(module or softmax_row(row, clock_Hz), layout, [ones], clocks)
+    signals = _play(module or softmax_row(row, clock_Hz), layout, [ones], clocks, vcd)
     products = _taken(signals, "probability_valid", "product")
     powers = _taken(signals, "probability_valid", "power")
     scale = 2.0 ** (torch.tensor(powers, dtype=torch.float64) - 2 * row.unit.fraction_bits)
