@@ -104,6 +104,31 @@ def test_all_paths_give_the_same_noisy_numbers(make_tile, codes, monkeypatch, re
 
 
 @pytest.mark.parametrize("resident_code", ["bits", "digits"])
+@pytest.mark.parametrize("noise", [{}, SPARSE, {"environment_noise": 0.3}], ids=["quiet", "sparse", "whole"])
+@pytest.mark.parametrize("inner", [61, 128, 300])
+def test_sums_that_fit_eight_bits_and_sums_that_do_not(
+    make_tile, codes, monkeypatch, resident_code, noise, inner
+):
+    """Rows of small, common and the largest digits of either sign, together and alone."""
+    tile = make_tile(adc_bits=7, resident_code=resident_code, **noise)
+    streamed, resident = codes(14, inner), codes(inner, 66, seed=1)
+    streamed[0:3], streamed[3], streamed[9] = 1.0, 171.0, -171.0
+    streamed[5, ::2], streamed[5, 1::2] = 171.0, -171.0
+    resident[:, :2], resident[:, 2:4], resident[::2, 5] = 73.0, -73.0, 73.0
+    found = []
+    for path in PATHS:
+        monkeypatch.setenv(VARIABLE, path)
+        every = digit_serial_product(streamed, resident, tile, 8, 8, draw(14))
+        alone = [
+            digit_serial_product(streamed[m : m + 1], resident, tile, 8, 8, draw(1, first=m))
+            for m in (0, 3, 5)
+        ]
+        assert torch.equal(every[[0, 3, 5]], torch.cat(alone))
+        found.append(every)
+    assert all(torch.equal(one, found[0]) for one in found)
+
+
+@pytest.mark.parametrize("resident_code", ["bits", "digits"])
 @pytest.mark.parametrize("mismatch", [0.0, 0.001])
 @pytest.mark.parametrize("adc_bits", [5, 7, 8])
 def test_all_paths_look_at_the_same_conversions(

@@ -96,6 +96,8 @@ def test_packed_codes_come_back_and_can_be_changed(name, columns, inner):
     ids = torch.tensor([columns - 1, 0, columns // 2, 0])
     assert torch.equal(found.rows(packed, (columns, inner), ids), codes[ids])
     assert torch.equal(found.rows(packed, (columns, inner), torch.arange(columns)), codes)
+    every = torch.arange(columns * inner).flip(0)
+    assert torch.equal(found.codes_at(packed, inner, every), codes.view(-1)[every])
     if name == "portable":  # of a transposed view as of a copy
         assert torch.equal(found.packed(codes.t().contiguous().t()), packed)
     places = torch.tensor([0, columns * inner - 1, (columns * inner) // 2])

@@ -365,6 +365,28 @@ def test_kernels_add_the_same_deviates(name, rows, columns):
     assert torch.equal(found, start + (z * sd[:, None]).round())
 
 
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (5, 31), (33, 65)])
+def test_kernels_scale_noisy_outputs_as_torch_does(name, rows, columns, biased):
+    generator = torch.Generator().manual_seed(rows)
+    draw = Draw(seed=1, stream=2, keys=torch.arange(rows) * 77 - 5)
+    values = torch.randint(-(1 << 23), 1 << 23, (rows, columns), generator=generator, dtype=torch.int32)
+    sd, scale = torch.rand(rows, generator=generator) * 40, torch.rand(rows, generator=generator)
+    columns_scale = torch.rand(columns, generator=generator)
+    bias = torch.randn(columns, generator=generator) if biased else None
+    z = deviates(random_words(1, 2, draw.keys, -(-columns // 4))[:, :columns])
+    wanted = (values.float() + (z * sd[:, None]).round()) * scale[:, None] * columns_scale
+    if bias is not None:
+        wanted = wanted + bias
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found = torch.empty(rows, columns)
+        Kernels(name).noisy_outputs(draw, values, sd, (scale, columns_scale), bias, found)
+        torch.set_num_threads(1)
+        assert torch.equal(found, wanted)
+
+
 def test_counts_are_poisson_by_inversion():
     """Against scipy's inverse; at the middle of each step of the distribution function both must agree."""
     for rate in (1e-9, 0.3, 1.0, 17.5, 499.0):

@@ -26,7 +26,6 @@ from ohmformer.specs import TileSpec
 DENSE_NOISE_ERRORS = 1.0  # worst-case conversion errors per output above which noise is drawn as a Gaussian
 ROWS_AT_ONCE = 1 << 10
 NOISY_ROWS = 192  # at a time for each thread: two blocks of rows of the kernels
-PIECE = 16  # inner elements: a multiple of the steps of every instruction set
 LANES = 7  # bytes of a word in use: its sign bit stays 0
 DENSE = 2  # purpose of the random numbers
 
@@ -159,23 +158,6 @@ def closed_switches(resident: Tensor, tile: TileSpec, bits: int) -> Tensor:
     return _added(totals)
 
 
-def _codes_at(resident: ResidentCodes, positions: Tensor) -> Tensor:
-    """``resident.at``, a few codes at a time instead of whole columns where these lie packed.
-
-    Panels of some columns follow one another, in each the inner elements step by step: with inner a multiple
-    of PIECE the same bytes are a packed operand of inner axis PIECE, and a piece of a column is a column.
-    """
-    columns, inner = resident.shape
-    if resident.kernels is None or inner % PIECE:
-        return resident.at(positions)
-    width, pieces = resident.kernels._calls.pack_columns, inner // PIECE
-    piece = positions // PIECE
-    column = piece // pieces
-    place = (column // width * pieces + piece - column * pieces) * width + column % width
-    codes = resident.kernels.rows(resident.packed, (columns * pieces, PIECE), place)
-    return codes.view(-1)[torch.arange(len(place), device=HOST) * PIECE + positions % PIECE].long()
-
-
 def stored_switches(
     resident: ResidentCodes, tile: TileSpec, bits: int, changed: Misreads | None = None
 ) -> Tensor:
@@ -191,7 +173,7 @@ def stored_switches(
             known = resident.cache[place] = closed_switches(resident.floats(), tile, bits)
         return known
     found, table = changed.on(resident.device), _switch_table(tile, bits).to(resident.device).float()
-    now = _codes_at(resident, found.position) + 128
+    now = resident.at(found.position) + 128
     one = table.index_select(0, now) - table.index_select(0, now - found.delta)
     zeros = one.new_zeros(resident.shape[1], table.shape[1])
     change = zeros.index_add_(0, found.position % resident.shape[1], one).double()  # whole numbers: exact
@@ -234,14 +216,20 @@ def dense_linear(
         rows = slice(start, start + step)
         own = Draw(seed=draw.seed, stream=draw.stream, keys=draw.keys[rows])
         values, part = native.product(streamed[rows], resident.packed, columns), y[rows]
+        scale = scales[0][rows]
         if may_be_large and values.numel() and int(values.abs().max()) >= EXACT_FLOAT32:
             part.copy_(_dense_noise(values.double(), variance[rows], own))
+            part.mul_(scale[:, None]).mul_(scales[1])
+            if bias is not None:
+                part.add_(bias)
         else:
-            _dense_noise(part.copy_(values), variance[rows], own)
-        part.mul_(scales[0][rows, None]).mul_(scales[1])
-        if bias is not None:
-            part.add_(bias)
+            sd = _noise_sd(variance[rows])
+            native.noisy_outputs(own.sub(DENSE), values, sd, (scale, scales[1]), bias, part)
     return y
+
+
+def _noise_sd(variance: Tensor) -> Tensor:
+    return (variance - 1 / 12).clamp_min(0.0).sqrt().float()
 
 
 def _dense_noise(values: Tensor, variance: Tensor, draw: Draw) -> Tensor:
@@ -250,7 +238,7 @@ def _dense_noise(values: Tensor, variance: Tensor, draw: Draw) -> Tensor:
     values: [row, column]; variance: [row]. Rounding adds 1/12 to the variance of a Gaussian (Sheppard), which
     is taken off beforehand.
     """
-    sd = (variance - 1 / 12).clamp_min(0.0).sqrt().float()
+    sd = _noise_sd(variance)
     dense = draw.sub(DENSE)
     native = kernels() if values.device.type == "cpu" else None
     if native is not None and values.dtype == torch.float32 and values.is_contiguous():

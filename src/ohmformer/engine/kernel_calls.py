@@ -63,6 +63,15 @@ class Kernels:
         self._calls.unpack(packed.data_ptr(), *shape, ids.data_ptr(), len(ids), codes.data_ptr())
         return codes
 
+    def codes_at(self, packed: Tensor, inner: int, positions: Tensor) -> Tensor:
+        """Packed codes at flat positions column · inner + element, int8."""
+        positions = _ready(positions, torch.int64)
+        codes = torch.empty(positions.shape, dtype=torch.int8, device=HOST)
+        self._calls.codes_at(
+            packed.data_ptr(), inner, positions.data_ptr(), positions.numel(), codes.data_ptr(), threads()
+        )
+        return codes
+
     def patch(self, packed: Tensor, shape: tuple[int, int], positions: Tensor, deltas: Tensor) -> None:
         """Add ``deltas`` to packed codes at flat positions column · inner + element, in place."""
         positions, deltas = _ready(positions, torch.int64), _ready(deltas, torch.int32)
@@ -435,6 +444,34 @@ class Kernels:
 
     def add_deviates(self, draw: Draw, y: Tensor, sd: Tensor) -> Tensor:
         """y [row, column] += round(sd[row] · z), in place; y float32."""
+        self._deviates(draw, y, sd, (0, 0, 0, 0))
+        return y
+
+    def noisy_outputs(
+        self,
+        draw: Draw,
+        values: Tensor,
+        sd: Tensor,
+        scales: tuple[Tensor, Tensor],
+        bias: Tensor | None,
+        out: Tensor,
+    ) -> None:
+        """out [row, column], float32 = (values + round(sd[row] · z)) · row scale · column scale + bias.
+
+        values: [row, column], int32, below 2^24; out: contiguous
+        """
+        values = _ready(values, torch.int32)
+        rows, columns = (_ready(scale, torch.float32) for scale in scales)
+        bias = None if bias is None else _ready(bias, torch.float32)
+        given = (
+            values.data_ptr(),
+            rows.data_ptr(),
+            columns.data_ptr(),
+            0 if bias is None else bias.data_ptr(),
+        )
+        self._deviates(draw, out, sd, given)
+
+    def _deviates(self, draw: Draw, y: Tensor, sd: Tensor, given: tuple[int, int, int, int]) -> None:
         keys = _ready(draw.keys, torch.int64)
         sd = _ready(sd, torch.float32)
         self._calls.deviates(
@@ -446,5 +483,6 @@ class Kernels:
             self._table.data_ptr(),
             sd.data_ptr(),
             y.data_ptr(),
+            *given,
+            threads(),
         )
-        return y

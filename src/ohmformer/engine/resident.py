@@ -76,6 +76,8 @@ class ResidentCodes:
     def at(self, positions: Tensor) -> Tensor:
         """Codes at flat positions column · inner + element, int64."""
         positions = positions.to(self.device)
+        if self.kernels is not None:
+            return self.kernels.codes_at(self._data, self.shape[1], positions).long()
         columns, which = torch.unique(positions // self.shape[1], return_inverse=True)
         return self.rows(columns)[which, positions % self.shape[1]].long()
 

@@ -2,6 +2,7 @@
 #pragma once
 #include "ars.hpp"
 #include "attention.hpp"
+#include "deviates.hpp"
 #include "digit_serial.hpp"
 #include "errors.hpp"
 #include "functions.hpp"
@@ -36,22 +37,6 @@ inline int64_t hits(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t
   return count;
 }
 
-// y[m, n] += round(sd[m] * z), z the sum of four entries of the table.
-inline void deviates(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t columns,
-                     const float* table, const float* sd, float* y) {
-  const Ars ars(seed, stream);
-  for (int64_t m = 0; m < rows; m++)
-    for (int64_t n = 0; n < columns; n += 4) {
-      uint32_t block[4];
-      ars.words(static_cast<uint64_t>(keys[m]), static_cast<uint64_t>(n / 4), block);
-      for (int64_t i = 0; i < smaller(4, columns - n); i++) {
-        const uint32_t w = block[i];
-        const float z = table[w & 255] + table[w >> 8 & 255] + table[w >> 16 & 255] + table[w >> 24];
-        y[m * columns + n + i] += __builtin_rintf(z * sd[m]);
-      }
-    }
-}
-
 inline Kernels make_kernels(const char* name) {
   Kernels made;
   made.name = name;
@@ -74,6 +59,7 @@ inline Kernels make_kernels(const char* name) {
   made.sample_errors = sample_errors;
   made.errors_by_law = errors_by_law;
   made.deviates = deviates;
+  made.codes_at = codes_at;
   made.serial_packed_bytes = serial::packed_bytes;
   made.serial_pack = serial::pack;
   made.serial_product = serial::product;

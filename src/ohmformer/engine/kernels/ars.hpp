@@ -105,5 +105,21 @@ struct Ars {
 
 #endif
 
+// Blocks first ... first + 7 of a row.
+inline void eight_blocks(const Ars& ars, uint64_t row, uint64_t first, uint32_t* out) {
+#if defined(__AES__)
+  __m128i state[8];
+  for (int i = 0; i < 8; i++)
+    state[i] = _mm_xor_si128(
+        _mm_set_epi64x(static_cast<long long>(first + i), static_cast<long long>(row)), ars.keys[0]);
+  for (int turn = 1; turn < ARS_ROUNDS; turn++)
+    for (int i = 0; i < 8; i++) state[i] = _mm_aesenc_si128(state[i], ars.keys[turn]);
+  for (int i = 0; i < 8; i++)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out) + i, _mm_aesenclast_si128(state[i], ars.keys[ARS_ROUNDS]));
+#else
+  for (int i = 0; i < 8; i++) ars.words(row, first + i, out + 4 * i);
+#endif
+}
+
 }  // namespace OHM_ISA
 }  // namespace ohm

@@ -13,6 +13,7 @@
 
 #include "pool.hpp"
 #include "digit_serial_bytes.hpp"
+#include "digit_serial_streamed.hpp"
 
 namespace ohm {
 namespace OHM_ISA {
@@ -58,75 +59,57 @@ inline void rows(const SerialJob& job, const Noise& noise, const Ars& alone, int
     return tables.data + (g * pair_blocks + pair / MOST_PAIRS) * table_bytes + pair % MOST_PAIRS * 16;
   };
   Scratch<int16_t> factors(job.noise ? static_cast<int64_t>(plan.groups) * pair_count * plan.planes : 1);
-  Scratch<int8_t> digits(static_cast<int64_t>(plan.digits) * plan.quads * 4);
-  Scratch<int64_t> branches(plan.planes);
-  // copies: what is written through a pointer to bytes might otherwise change them
-  const int8_t* const digits_of = plan.digits_of;
-  const int lowest = plan.lowest, digit_count = plan.digits, stride = plan.quads * 4;
-  const float low = static_cast<float>(lowest), high = static_cast<float>(plan.highest);
+  Scratch<int32_t> reaches(plan.groups * pair_count);
+  StreamedDigits streamed(job);
   for (int m = 0; m < count; m++)
     for (int g = 0; g < plan.groups; g++) {
-      const int first = plan.bounds[2 * g], last = plan.bounds[2 * g + 1];
-      std::memset(digits.data, 0, static_cast<size_t>(plan.digits) * plan.quads * 4);
-      for (int k = first; k < last; k++) {
-        const float value = job.x[(top + m) * job.inner + k];
-        if (!(value >= low && value <= high)) {
-          __atomic_store_n(job.bad, 1, __ATOMIC_RELAXED);
-          continue;
-        }
-        const int8_t* from = digits_of + (static_cast<int>(value) - lowest) * MOST_DIGITS;
-        int8_t* to = digits.data + k - first;
-        to[0] = from[0];
-        for (int i = 1; i < digit_count; i++) to[i * stride] = from[i];
-      }
-      for (int i = 0; i < plan.digits; i++) {
-        const int64_t place = static_cast<int64_t>(g) * pair_count + m * plan.digits + i;
-        const int8_t* mine = digits.data + i * plan.quads * 4;
-        uint8_t* table = tables_of(g, m * plan.digits + i);
-        for (int q = 0; q < plan.quads; q++) make_table(mine + q * 4, table + q * TABLE_STEP);
-        if (!job.noise) continue;
-        for (int j = 0; j < plan.planes; j++) branches.data[j] = 0;
-        if (job.mismatch > 0)
-          for (int k = first; k < last; k++) {
-            const int32_t power = plan.power[mine[k - first] + plan.max_digit];
-            for (int j = 0; j < plan.planes; j++)
-              branches.data[j] += static_cast<int64_t>(power) * job.closed_count[static_cast<int64_t>(k) * plan.planes + j];
-          }
-        for (int j = 0; j < plan.planes; j++)
-          factors.data[place * plan.planes + j] = static_cast<int16_t>(__builtin_rint(
-              job.noise == WHOLE ? job.per_branch * static_cast<double>(branches.data[j]) :
-              std::sqrt(job.additive + job.mean_mismatch * static_cast<double>(branches.data[j])) * job.per_sd));
-      }
+      const int64_t place = static_cast<int64_t>(g) * pair_count + m * plan.digits;
+      streamed.read(top + m, g, [&](int i) { return tables_of(g, m * plan.digits + i); }, reaches.data + place);
+      if (job.noise)
+        for (int i = 0; i < plan.digits; i++) streamed.factors(g, i, factors.data + (place + i) * plan.planes);
     }
   Scratch<int32_t> sums(static_cast<int64_t>(count) * WIDTH);
+  Scratch<Pairs> every(plan.groups * pair_blocks);
+  const int32_t most_noise = job.noise == WHOLE ? plan.levels + 1 : 0;
+  for (int g = 0; g < plan.groups; g++)
+    for (int from = 0, m = 0, i = 0; from < pair_count; from += MOST_PAIRS) {
+      Pairs& pairs = every.data[g * pair_blocks + from / MOST_PAIRS];
+      pairs.tables = tables_of(g, from);
+      pairs.reach = most_noise;
+      pairs.count = pair_count - from < MOST_PAIRS ? pair_count - from : MOST_PAIRS;
+      for (int p = 0; p < pairs.count; p++) {
+        const int64_t place = static_cast<int64_t>(g) * pair_count + from + p;
+        pairs.key[p] = static_cast<uint64_t>(job.keys[top + m]);
+        pairs.slot[p] = (static_cast<uint64_t>(g) * plan.digits + i) * plan.planes;
+        pairs.factor[p] = factors.data + (job.noise ? place * plan.planes : 0);
+        pairs.sums[p] = sums.data + static_cast<int64_t>(m) * WIDTH;
+        pairs.weight[p] = plan.digit_weight[i] * plan.step;
+        pairs.reach = pairs.reach - most_noise > reaches.data[place] ? pairs.reach : reaches.data[place] + most_noise;
+        if (++i == plan.digits) {
+          i = 0;
+          m++;
+        }
+      }
+    }
   for (int64_t cb = first_block; cb < last_block; cb++) {
     std::memset(sums.data, 0, static_cast<size_t>(count) * WIDTH * 4);
     for (int g = 0; g < plan.groups; g++) {
       const uint8_t* idx = job.packed + (cb * plan.groups + g) * group_bytes(plan);
       for (int from = 0; from < pair_count; from += MOST_PAIRS) {
-        Pairs pairs;
-        pairs.tables = tables_of(g, from);
-        const int here = pair_count - from < MOST_PAIRS ? pair_count - from : MOST_PAIRS;
-        for (int p = 0; p < here; p++) {
-          const int m = (from + p) / plan.digits, i = (from + p) % plan.digits;
-          const int64_t place = static_cast<int64_t>(g) * pair_count + from + p;
-          pairs.key[p] = static_cast<uint64_t>(job.keys[top + m]);
-          pairs.slot[p] = (static_cast<uint64_t>(g) * plan.digits + i) * plan.planes;
-          pairs.factor[p] = factors.data + (job.noise ? place * plan.planes : 0);
-          pairs.sums[p] = sums.data + static_cast<int64_t>(m) * WIDTH;
-          pairs.weight[p] = plan.digit_weight[i] * plan.step;
-        }
+        const Pairs& pairs = every.data[g * pair_blocks + from / MOST_PAIRS];
         // the switches of the next group, a share at a time, while this one is computed
         const int64_t share = (group_bytes(plan) / 64 + pair_blocks - 1) / pair_blocks * 64;
         for (int64_t line = 0; line < share; line += 64)
           __builtin_prefetch(idx + group_bytes(plan) + from / MOST_PAIRS * share + line);
-        blocks(here, job, noise, alone, idx, pairs, cb);
+        blocks(pairs.count, job, noise, alone, idx, pairs, cb);
       }
     }
     const int64_t width = smaller(WIDTH, job.columns - cb * WIDTH);
-    for (int m = 0; m < count; m++)
-      std::memcpy(job.y + (top + m) * job.columns + cb * WIDTH, sums.data + static_cast<int64_t>(m) * WIDTH,
-                  static_cast<size_t>(width) * 4);
+    for (int m = 0; m < count; m++) {
+      alignas(32) int32_t ordered[WIDTH];
+      ordered_sums(sums.data + static_cast<int64_t>(m) * WIDTH, ordered);
+      std::memcpy(job.y + (top + m) * job.columns + cb * WIDTH, ordered, static_cast<size_t>(width) * 4);
+    }
   }
   int64_t e = 0, end = job.event_count;
   while (e < end) {  // first event of these rows

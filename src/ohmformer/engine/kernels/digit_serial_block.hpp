@@ -5,31 +5,45 @@
 
 #include "digit_serial_alone.hpp"
 #include "digit_serial_noise.hpp"
+#include "digit_serial_streamed.hpp"
 
 namespace ohm {
 namespace OHM_ISA {
 namespace serial {
 
-enum { QUIET = 0, DENSE = 1, WHOLE = 2 };  // noise
-
 #if defined(__AVX2__)
 
-// sums[pair][2] += table entries of `count` quads (or minus them).
+// sums[pair][2] += table entries of a quad (or minus them).
+template <int P, bool MINUS>
+inline __attribute__((always_inline)) void look_up_quad(const uint8_t* idx, const uint8_t* tables,
+                                                        __m256i (&sums)[P][2]) {
+  const __m256i left = _mm256_load_si256(reinterpret_cast<const __m256i*>(idx));
+  const __m256i right = _mm256_load_si256(reinterpret_cast<const __m256i*>(idx + 32));
+#pragma GCC unroll 6
+  for (int p = 0; p < P; p++) {
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(tables + p * 16)));
+    const __m256i a = _mm256_shuffle_epi8(table, left), b = _mm256_shuffle_epi8(table, right);
+    sums[p][0] = MINUS ? _mm256_sub_epi8(sums[p][0], a) : _mm256_add_epi8(sums[p][0], a);
+    sums[p][1] = MINUS ? _mm256_sub_epi8(sums[p][1], b) : _mm256_add_epi8(sums[p][1], b);
+#if defined(__GNUC__)
+    asm volatile("" : "+x"(sums[p][0]), "+x"(sums[p][1]));  // in another order the sums would be spilled
+#endif
+  }
+}
+
+// The same of `count` quads: eight at a time without a branch.
 template <int P, bool MINUS>
 inline __attribute__((always_inline)) void look_up(const uint8_t* idx, const uint8_t* tables, int count,
                                                    __m256i (&sums)[P][2]) {
-  for (int q = 0; q < count; q++) {
-    const __m256i left = _mm256_load_si256(reinterpret_cast<const __m256i*>(idx + q * WIDTH));
-    const __m256i right = _mm256_load_si256(reinterpret_cast<const __m256i*>(idx + q * WIDTH + 32));
-#pragma GCC unroll 6
-    for (int p = 0; p < P; p++) {
-      const __m256i table = _mm256_broadcastsi128_si256(
-          _mm_load_si128(reinterpret_cast<const __m128i*>(tables + q * TABLE_STEP + p * 16)));
-      const __m256i a = _mm256_shuffle_epi8(table, left), b = _mm256_shuffle_epi8(table, right);
-      sums[p][0] = MINUS ? _mm256_sub_epi8(sums[p][0], a) : _mm256_add_epi8(sums[p][0], a);
-      sums[p][1] = MINUS ? _mm256_sub_epi8(sums[p][1], b) : _mm256_add_epi8(sums[p][1], b);
+  int q = 0;
+  if (P == MOST_PAIRS)
+    for (; q + 8 <= count; q += 8) {
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; i++)
+        look_up_quad<P, MINUS>(idx + (q + i) * WIDTH, tables + (q + i) * TABLE_STEP, sums);
     }
-  }
+  for (; q < count; q++) look_up_quad<P, MINUS>(idx + q * WIDTH, tables + q * TABLE_STEP, sums);
 }
 
 // Whole noise of a plane after the other, in bytes: what is added to a sum before it is converted.
@@ -210,13 +224,11 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
     }
     if (flush)
       for (int p = 0; p < P; p++) {
-        const __m256i times = _mm256_set1_epi32(pairs.weight[p] * plan.run_factor[plane]);
-        for (int n = 0; n < WIDTH; n += 8) {
-          __m256i* sum = reinterpret_cast<__m256i*>(pairs.sums[p] + n);
-          const __m256i wide =
-              _mm256_cvtepi16_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(total[p] + n)));
-          _mm256_store_si256(sum, _mm256_add_epi32(_mm256_load_si256(sum), _mm256_mullo_epi32(wide, times)));
-          _mm_store_si128(reinterpret_cast<__m128i*>(total[p] + n), _mm_setzero_si128());
+        const int32_t times = pairs.weight[p] * plan.run_factor[plane];
+        __m256i* const of_pair = reinterpret_cast<__m256i*>(total[p]);
+        for (int i = 0; i < 4; i++) {
+          add_weighted(_mm256_load_si256(of_pair + i), times, _mm256_setzero_si256(), 0, pairs.sums[p] + 16 * i);
+          _mm256_store_si256(of_pair + i, _mm256_setzero_si256());
         }
       }
   }

@@ -5,6 +5,7 @@
 namespace ohm {
 
 constexpr int MOST_DIGITS = 12;  // of one streamed number
+constexpr int MOST_PLANES = 63;  // of one stored number
 
 // Two bytes of random bits make a deviate: these weights times the sum of two points each.
 constexpr int SERIAL_BYTE0 = 135, SERIAL_BYTE1 = 121;

@@ -78,24 +78,53 @@ inline bool pack(const SerialPlan& p, const float* x, int64_t inner_stride, int6
   return good;
 }
 
-// Sums of all subsets of four digits.
-inline void make_table(const int8_t* d, uint8_t* table) {
+// Where the sum of a column of a block lies: as ``add_weighted`` leaves it.
+inline int place_of_sum(int column) {
 #if defined(__AVX2__)
-  int32_t four;
-  std::memcpy(&four, d, 4);
-  const __m128i all = _mm_set1_epi32(four);
-  const auto part = [&](int b, const __m128i& mask) {
-    return _mm_and_si128(_mm_shuffle_epi8(all, _mm_set1_epi8(static_cast<char>(b))), mask);
-  };
-  const __m128i odd = _mm_set1_epi16(static_cast<int16_t>(0xFF00));
-  const __m128i two = _mm_set1_epi32(static_cast<int32_t>(0xFFFF0000));
-  const __m128i four_up = _mm_set1_epi64x(static_cast<long long>(0xFFFFFFFF00000000ull));
-  const __m128i eight_up = _mm_set_epi64x(-1, 0);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(table), _mm_add_epi8(_mm_add_epi8(part(0, odd), part(1, two)),
-                                                                  _mm_add_epi8(part(2, four_up), part(3, eight_up))));
+  return (column & ~15) + (column & 3) + (column >> 3 & 1) * 4 + (column >> 2 & 1) * 8;
 #else
-  for (int i = 0; i < 16; i++)
-    table[i] = static_cast<uint8_t>((i & 1 ? d[0] : 0) + (i & 2 ? d[1] : 0) + (i & 4 ? d[2] : 0) + (i & 8 ? d[3] : 0));
+  return column;
+#endif
+}
+
+#if defined(__AVX2__)
+
+// sums[16] += weight * total + other * next, in the order of ``place_of_sum``.
+inline __attribute__((always_inline)) void add_weighted(__m256i total, int32_t weight, __m256i next, int32_t other,
+                                                        int32_t* sums) {
+  __m256i* to = reinterpret_cast<__m256i*>(sums);
+  __m256i low = _mm256_unpacklo_epi16(total, next), high = _mm256_unpackhi_epi16(total, next);
+  if (__builtin_expect(weight == static_cast<int16_t>(weight) && other == static_cast<int16_t>(other), 1)) {
+    const __m256i both = _mm256_set1_epi32(static_cast<int32_t>((static_cast<uint32_t>(weight) & 0xffff) |
+                                                                static_cast<uint32_t>(other) << 16));
+    low = _mm256_madd_epi16(low, both);
+    high = _mm256_madd_epi16(high, both);
+  } else {
+    const __m256i one = _mm256_set1_epi32(weight), two = _mm256_set1_epi32(other);
+    const auto weighted = [&](__m256i v) {
+      return _mm256_add_epi32(_mm256_mullo_epi32(_mm256_srai_epi32(_mm256_slli_epi32(v, 16), 16), one),
+                              _mm256_mullo_epi32(_mm256_srai_epi32(v, 16), two));
+    };
+    low = weighted(low);
+    high = weighted(high);
+  }
+  _mm256_store_si256(to, _mm256_add_epi32(_mm256_load_si256(to), low));
+  _mm256_store_si256(to + 1, _mm256_add_epi32(_mm256_load_si256(to + 1), high));
+}
+
+#endif
+
+// Sums of a block, column after column.
+inline void ordered_sums(const int32_t* sums, int32_t* columns) {
+#if defined(__AVX2__)
+  for (int n = 0; n < WIDTH; n += 16) {
+    const __m256i low = _mm256_load_si256(reinterpret_cast<const __m256i*>(sums + n)),
+                  high = _mm256_load_si256(reinterpret_cast<const __m256i*>(sums + n + 8));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(columns + n), _mm256_permute2x128_si256(low, high, 0x20));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(columns + n + 8), _mm256_permute2x128_si256(low, high, 0x31));
+  }
+#else
+  std::memcpy(columns, sums, WIDTH * sizeof *sums);
 #endif
 }
 
@@ -107,6 +136,8 @@ struct Pairs {
   const int16_t* factor[MOST_PAIRS];  // noise of each plane: its factor, or the number of its law
   int32_t* sums[MOST_PAIRS];          // [WIDTH] of the row
   int32_t weight[MOST_PAIRS];         // radix^i * step
+  int32_t reach;                      // of any sum
+  int count;
 };
 
 }  // namespace serial

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "digit_serial_module.hpp"
-#include "laws_module.hpp"
 #include "reads_module.hpp"
 #include "table.hpp"
 #include "whole_module.hpp"
+#include "laws_module.hpp"
 
 namespace nb = nanobind;
 using namespace ohm;
@@ -116,8 +116,8 @@ NB_MODULE(_native, m) {
   nb::class_<Choice> choice(m, "Kernels");
   bind_digit_serial(m, choice);
   bind_reads(m, choice);
-  bind_laws(m, choice);
   bind_whole(m, choice);
+  bind_laws(m, choice);
   choice
       .def("__init__",
            [](Choice* self, const std::string& name) {
@@ -213,10 +213,18 @@ NB_MODULE(_native, m) {
            })
       .def("deviates",
            [](const Choice& c, uint64_t seed, uint64_t stream, Address keys, int64_t rows, int64_t columns,
-              Address table, Address sd, Address y) {
+              Address table, Address sd, Address y, Address values, Address row_scale, Address column_scale,
+              Address bias, int threads) {
              nb::gil_scoped_release free;
              c.k->deviates(seed, stream, at<int64_t>(keys), rows, columns, at<float>(table), at<float>(sd),
-                           at<float>(y));
+                           at<float>(y), at<int32_t>(values), at<float>(row_scale), at<float>(column_scale),
+                           at<float>(bias), threads);
+           })
+      .def("codes_at",
+           [](const Choice& c, Address packed, int64_t k, Address positions, int64_t count, Address codes,
+              int threads) {
+             nb::gil_scoped_release free;
+             c.k->codes_at(at<int8_t>(packed), k, at<int64_t>(positions), count, at<int8_t>(codes), threads);
            })
       .def("function",
            [](const Choice& c, const Curve& curve, Address x, Address y, int64_t count, int threads) {

@@ -176,7 +176,10 @@ struct Kernels {
                         const float* table, const float* gain, const float* shift, const float* sd,
                         const float* spread, float* y, int threads);
   void (*deviates)(uint64_t seed, uint64_t stream, const int64_t* keys, int64_t rows, int64_t columns,
-                   const float* table, const float* sd, float* y);
+                   const float* table, const float* sd, float* y, const int32_t* values, const float* row_scale,
+                   const float* column_scale, const float* bias, int threads);
+  void (*codes_at)(const int8_t* packed, int64_t inner, const int64_t* positions, int64_t count, int8_t* codes,
+                   int threads);
   int64_t (*serial_packed_bytes)(const SerialPlan& plan, int64_t columns);
   bool (*serial_pack)(const SerialPlan& plan, const float* x, int64_t inner_stride, int64_t column_stride,
                       int64_t columns, uint8_t* packed, int32_t* counts);
