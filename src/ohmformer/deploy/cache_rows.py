@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +41,51 @@ def coded(values: Tensor) -> Coded | None:
     return getattr(values, CODED, None)
 
 
+class PendingRows(Tensor):
+    """Rows of a cache whose codes are multiplied out when something asks for numbers.
+
+    Their own memory is one NaN; ``coded`` holds what they stand for.
+    """
+
+    coded: Coded
+
+    @classmethod
+    def of(cls, codes: Tensor, scale: Tensor) -> PendingRows:
+        """The rows that codes and scales stand for."""
+        made: PendingRows = Tensor._make_subclass(cls, _nothing().expand(codes.shape))
+        made.coded = Coded(codes=codes, scale=scale)
+        return made
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """``func`` of the numbers."""
+        named = {key: _multiplied(value) for key, value in (kwargs or {}).items()}
+        return func(*_multiplied(args), **named)
+
+
+@functools.cache
+def _nothing() -> Tensor:
+    return torch.full((), math.nan, device=HOST)
+
+
+def _multiplied(value: Any) -> Any:
+    if type(value) in (tuple, list):
+        return type(value)(_multiplied(item) for item in value)
+    return numbers(value)
+
+
+def numbers(value: Any) -> Any:
+    """Pending rows as numbers; anything else as it is."""
+    if type(value) is not PendingRows:
+        return value
+    held = value.coded
+    made = held.codes * held.scale
+    setattr(made, CODED, held)
+    return made
+
+
 class CacheHome:
     """Where the caches of one deployed model lie.
 
@@ -51,6 +98,7 @@ class CacheHome:
         self.runtime, self.mode, self.limit = runtime, mode, limit
         self.as_codes = False
         self.bits = chip.precision.activation_bits
+        self.native = kernels() if self.bits <= 8 else None
         self.cells = (
             {kind: CodeCells(self.bits, chip.dense, runtime.seed, kind) for kind in (KEYS, VALUES)}
             if chip.buffer.intermediates == "dense"
@@ -67,6 +115,8 @@ class CacheHome:
 
     def note(self, what: str) -> None:
         """A row of the coverage table."""
+        if self.runtime.coverage is None:
+            return
         if self.cells:
             self.runtime.note(f"{what} of keys and values", DENSE, f"codes of {self.bits} bits")
         else:
@@ -146,12 +196,12 @@ class StoredRows:
         codes, scale = self._codes, self._scale
         if codes is None or scale is None or self.home.cells or codes.dtype != torch.int8:
             return False
-        stop = self.tokens + values.shape[2]
-        native = kernels()
+        stop, native = self.tokens + values.shape[2], self.home.native
         if native is None or codes.shape[2] < stop or not fits_kernels(values) or not values.numel():
             return False
-        new = slice(self.tokens, stop)
-        store_rows(native, values, max_code(self.home.bits), codes[:, :, new], scale[:, :, new])
+        if values.shape[:2] != codes.shape[:2] or values.shape[3] != codes.shape[3] or not codes.is_cpu:
+            return False
+        store_rows(native, values, max_code(self.home.bits), codes, scale, self.tokens)
         self.position += stop - self.tokens
         self.tokens = stop
         return True
@@ -174,6 +224,8 @@ class StoredRows:
                 place = (cells.batch, cells.head, cells.token - first, cells.element)
                 places = tuple(axis.to(codes.device) for axis in place)
                 codes.index_put_(places, delta.to(codes.device, codes.dtype), accumulate=True)
+        if self.home.mode.pending and codes.dtype == torch.int8 and codes.is_cpu and not self.home.as_codes:
+            return PendingRows.of(codes, scale)
         given = codes.view(codes.shape) if self.home.as_codes else codes * scale
         setattr(given, CODED, Coded(codes=codes, scale=scale))
         return given

@@ -64,6 +64,7 @@ class ChipMode(TorchFunctionMode):
         self.active = False
         self.plain = False  # whether this run may leave the interception where its source shows that it can
         self.away = False  # whether it has left it
+        self.pending = False  # whether what runs can take rows of a cache as codes
         self._known: dict[Callable[..., Any], _Known] = {}
 
     @contextmanager
@@ -97,11 +98,11 @@ class ChipMode(TorchFunctionMode):
         if not self.away:
             return function(*args, **kwargs)
         _push_mode(self)
-        self.away = False
+        pending, self.away, self.pending = self.pending, False, False
         try:
             return function(*args, **kwargs)
         finally:
-            self.away = True
+            self.away, self.pending = True, pending
             _pop_mode()
 
     def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -50,6 +50,7 @@ class RunKeys:
         self._sample_keys = mix_keys(torch.zeros_like(samples), samples)
         self._uses: dict[str, int] = {}
         self._rows: dict[tuple[int, ...], Tensor] = {}
+        self._own: dict[tuple[int, ...], Tensor | None] = {}
         self._bounds: dict[tuple[tuple[int, ...], bool], list[tuple[int, int]] | None] = {}
 
     def stream(self, kind: str) -> int:
@@ -60,6 +61,17 @@ class RunKeys:
     def coming(self, kind: str, ahead: int = 0) -> int:
         """The number that ``stream`` will give; ``ahead``: after so many others of its kind."""
         return stream_of(kind, self._uses.get(kind, 0) + 1 + ahead)
+
+    def count(self, kind: str) -> None:
+        """Take the number that ``coming`` gave as used."""
+        self._uses[kind] = self._uses.get(kind, 0) + 1
+
+    def own_rows(self, lead: tuple[int, ...]) -> Tensor | None:
+        """``rows`` of an operand [*lead, inner] whose rows all belong to samples; None for any other."""
+        if lead not in self._own:
+            some = bool(lead) and prod(lead) > 0 and self.row_bounds(lead) is not None
+            self._own[lead] = self.rows(lead) if some else None
+        return self._own[lead]
 
     @cached_property
     def _groups(self) -> tuple[Tensor, list[tuple[int, int]]]:

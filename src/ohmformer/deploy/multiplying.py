@@ -56,13 +56,13 @@ class Products(Running):
         """``linear`` in one call; None, with nothing drawn, where the operands or this run ask for more."""
         place = id(weight)
         prepared = self._prepared[place] if place in self._prepared else self._prepare(weight)
-        if prepared is None or x.dtype != torch.float32 or not x.is_contiguous() or x.device.type != "cpu":
+        if prepared is None or x.dtype is not torch.float32 or not x.is_contiguous() or not x.is_cpu:
             return None
         entry, line = prepared
-        shape = x.shape
-        lead = tuple(shape[:-1])
-        bounds = self.keys.row_bounds(lead)
-        if bounds is None or shape[-1] != line.inner or not lead or not x.numel():
+        *leading, inner = x.shape
+        lead, keys = tuple(leading), self.keys
+        rows = keys.own_rows(lead)
+        if rows is None or inner != line.inner:
             return None
         plan, shift = self._reads(False), None
         if plan.touches(entry.index):
@@ -72,9 +72,9 @@ class Products(Running):
             if stored is None or plan.touches(stored.index):
                 return None
             shift = stored.values(None)
-        made = line.call(x, shift, self.keys.coming(entry.name), self.keys.rows(lead))
+        made = line.call(x, lead, shift, keys.coming(entry.name), rows)
         if made is not None:
-            self.keys.stream(entry.name)
+            keys.count(entry.name)
         return made
 
     def _linear(

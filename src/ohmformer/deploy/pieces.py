@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers.utils import output_capturing
 
-from ohmformer.deploy.cache_rows import coded
+from ohmformer.deploy.cache_rows import PendingRows, coded, numbers
 from ohmformer.deploy.forms import AttentionForm, RotaryForm
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.engine import Rows, fits_kernels, kernels, rotary
@@ -44,7 +44,7 @@ def attention_call(runtime: Runtime, form: AttentionForm, otherwise: Function) -
             )
             if made is not None:
                 return made, None
-        return otherwise(module, query, key, value, attention_mask, *more, **named)
+        return otherwise(module, query, numbers(key), numbers(value), attention_mask, *more, **named)
 
     return call
 
@@ -66,14 +66,15 @@ def attention(
     Gives None, and has drawn nothing, where these operands are others or a conversion goes wrong.
     """
     piece = runtime.attention_piece
-    if piece is None or not (fits_kernels(query) and fits_kernels(key) and fits_kernels(value)):
+    held, lying = _rows(key), _rows(value)
+    if piece is None or held is None or lying is None or not fits_kernels(query):
         return None
     outer, heads, rows, width = query.shape
-    kv_outer, kv_heads, tokens, key_width = key.shape
+    kv_outer, kv_heads, tokens, key_width = held.shape
     shape = (outer, heads, rows, tokens)
-    if (kv_outer, kv_heads * group, key_width) != (outer, heads, width) or value.shape[:3] != key.shape[:3]:
+    if (kv_outer, kv_heads * group, key_width) != (outer, heads, width) or lying.shape[:3] != held.shape[:3]:
         return None
-    if not query.numel() or not value.numel() or value.shape[3] < 2 or width < 2:
+    if 0 in shape or lying.shape[3] < 2 or width < 2:
         return None
     if softcap is not None and not softcap > 0:
         return None
@@ -81,28 +82,32 @@ def attention(
         if mask is not None and not _is_mask(mask, shape):
             return None
     keys = runtime.keys
-    draws = (
-        runtime.coming(PRODUCT, shape[:3]),
-        runtime.coming("sum", shape[:3]),
-        runtime.coming(PRODUCT, shape[:3], 1),
-    )
-    held = (_rows(key), _rows(value))
-    made = piece.call(query, *held, scaling, softcap or 0.0, masks, draws)
+    streams = (keys.coming(PRODUCT), keys.coming("sum"), keys.coming(PRODUCT, 1))
+    draw = (runtime.seed, keys.rows(shape[:3]), streams)
+    made = piece.call(query, held, lying, scaling, softcap or 0.0, masks, draw)
     if made is None:
         return None
     y, whole = made
-    keys.stream("sum")
-    keys.stream(PRODUCT)
+    keys.count("sum")
+    keys.count(PRODUCT)
     if whole:
-        keys.stream(PRODUCT)
+        keys.count(PRODUCT)
         return y
-    repeated = value if group == 1 else value.repeat_interleave(group, 1)
+    values = numbers(value)
+    repeated = values if group == 1 else values.repeat_interleave(group, 1)
     return runtime.matmul(y, repeated).transpose(1, 2).contiguous()
 
 
-def _rows(values: Tensor) -> Rows:
+def _rows(values: Tensor) -> Rows | None:
+    """Keys or values as the kernels take them; None where they cannot."""
+    if type(values) is PendingRows:
+        return Rows(values=None, codes=values.coded.codes, scale=values.coded.scale)
+    if not fits_kernels(values):
+        return None
     held = coded(values)
-    return Rows(values=values) if held is None else Rows(values=values, codes=held.codes, scale=held.scale)
+    if held is None or held.codes.dtype != torch.int8 or held.codes.stride(-1) != 1:
+        return Rows(values=values)
+    return Rows(values=values, codes=held.codes, scale=held.scale)
 
 
 def _is_mask(mask: Any, shape: tuple[int, ...]) -> bool:

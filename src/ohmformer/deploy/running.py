@@ -18,10 +18,12 @@ from ohmformer.engine import (
     FusedOperations,
     Misreads,
     PreparedLinear,
+    PreparedNorm,
     ProductEngine,
     ReadPlan,
     plan_reads,
     prepared_linear,
+    prepared_norm,
 )
 from ohmformer.errors import UserError
 from ohmformer.ir import DenseRead, FunctionCall, Product, Recorder, Resident, SubOp
@@ -53,12 +55,15 @@ class Running:
         self._experts = False  # whether a tensor stands for an expert
         self._fused = FusedOperations(chip, engine)
         self._prepared: dict[int, tuple[StoredParameter, PreparedLinear] | None] = {}
+        self._norms: dict[tuple[int, float], PreparedNorm | None] = {}
+        self._gains: dict[tuple[int, float], tuple[StoredParameter, Tensor]] = {}
 
     def moved(self, device: torch.device, parameters: dict[int, StoredParameter]) -> None:
         """The model lies on another device now, its parameters have other identities."""
         self.device, self.parameters = device, parameters
         self._blocks.clear()
         self._prepared.clear()
+        self._gains.clear()
         self._plan = self._shared_plan = None
 
     # --- bookkeeping -------------------------------------------------------------------------------
@@ -176,6 +181,37 @@ class Running:
         found = None if block is None or line is None else (block.entry, line)
         if block is not None and block.whole:
             self._prepared[id(weight)] = found
+        return found
+
+    def _norm_at_once(self, x: Tensor, weight: Tensor | None, eps: float, offset: float) -> Tensor | None:
+        """An RMS norm in one call; None, with nothing drawn, where the operands or this run ask for more."""
+        if x.dtype is not torch.float32 or not x.is_contiguous() or not x.is_cpu:
+            return None
+        *leading, inner = x.shape
+        lead, keys, gain = tuple(leading), self.keys, None
+        rows, place = keys.own_rows(lead), (inner, eps)
+        if place not in self._norms:
+            self._norms[place] = prepared_norm(self._fused, inner, eps, self.seed)
+        norm = self._norms[place]
+        if rows is None or norm is None:
+            return None
+        if weight is not None:
+            held = self._gains.get((id(weight), offset)) or self._gain(weight, offset)
+            if held is None or self._reads(False).touches(held[0].index) or held[1].numel() != inner:
+                return None
+            gain = held[1]
+        made = norm.call(x, gain, keys.coming("squares"), rows)
+        if made is not None:
+            keys.count("squares")
+        return made
+
+    def _gain(self, weight: Tensor, offset: float) -> tuple[StoredParameter, Tensor] | None:
+        """A stored vector, read right, plus an offset."""
+        entry = self.parameters.get(id(weight))
+        if entry is None or weight.ndim != 1 or weight.is_meta:
+            return None
+        values = entry.values(None)
+        found = self._gains[id(weight), offset] = (entry, values + offset if offset else values)
         return found
 
     # --- operands ----------------------------------------------------------------------------------

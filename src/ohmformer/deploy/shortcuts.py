@@ -100,10 +100,19 @@ class Shortcuts:
                     return False
             return not code.caches or _caches_known(args, kwargs)
 
+        known = kind.__globals__ if code.caches else {}
+        attends = any(attention_form(known[name]) is not None for name in code.functions if name in known)
+
         @functools.wraps(original)
         def forward(*args: Any, **kwargs: Any) -> Any:
             if mode.plain and usual(args, kwargs):
-                return mode.leave(fast, original, args, kwargs)
+                if not attends:
+                    return mode.leave(fast, original, args, kwargs)
+                before, mode.pending = mode.pending, True
+                try:
+                    return mode.leave(fast, original, args, kwargs)
+                finally:
+                    mode.pending = before
             return mode.watch(original, args, kwargs)
 
         for name, made in overridden.items():

@@ -7,9 +7,11 @@ from ohmformer.engine.native import kernels
 from ohmformer.engine.pieces import (
     Attention,
     PreparedLinear,
+    PreparedNorm,
     Rows,
     fits_kernels,
     prepared_linear,
+    prepared_norm,
     rotary,
     store_rows,
 )
@@ -32,6 +34,7 @@ __all__ = [
     "Misreads",
     "Mode",
     "PreparedLinear",
+    "PreparedNorm",
     "ProductEngine",
     "ReadPlan",
     "ReferenceEngine",
@@ -45,6 +48,7 @@ __all__ = [
     "mode_of",
     "plan_reads",
     "prepared_linear",
+    "prepared_norm",
     "rotary",
     "store_rows",
 ]

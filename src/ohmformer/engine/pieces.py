@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -49,15 +50,56 @@ class PreparedLinear:
             law.below,
         ).run
 
-    def call(self, x: Tensor, shift: Tensor | None, stream: int, keys: Tensor) -> Tensor | None:
-        """[.., column] of x [.., inner]; shift: [column], added behind the scale."""
-        shape = x.shape
-        y = torch.empty(*shape[:-1], self.columns, device=HOST)
+    def call(
+        self, x: Tensor, lead: tuple[int, ...], shift: Tensor | None, stream: int, keys: Tensor
+    ) -> Tensor | None:
+        """[*lead, column] of x [*lead, inner]; shift: [column], added behind the scale."""
+        y = torch.empty((*lead, self.columns), device=HOST)
         bias = 0 if shift is None else shift.data_ptr()
         done: bool = self._run(
-            x.data_ptr(), len(keys), y.data_ptr(), bias, stream & MASK64, keys.data_ptr(), threads()
+            x.data_ptr(), keys.numel(), y.data_ptr(), bias, stream, keys.data_ptr(), threads()
         )
         return y if done else None
+
+
+class PreparedNorm:
+    """An RMS norm over rows of one length, as ``FusedOperations.rms_norm`` gives it."""
+
+    def __init__(
+        self, native: Kernels, inner: int, eps: float, law: ErrorLaw, curve: Any, seed: int, highest: int
+    ) -> None:
+        self.inner, self._eps, self._curve, self._highest = inner, eps, curve, highest
+        self._seed, self._below = seed & MASK64, law.below
+        self._run = native._calls.rms_norm_if_right
+
+    def call(self, x: Tensor, gain: Tensor | None, stream: int, keys: Tensor) -> Tensor | None:
+        """Of x [.., inner], float32 and contiguous; gain: [inner]. None where a conversion goes wrong."""
+        y = torch.empty_like(x)
+        done: bool = self._run(
+            x.data_ptr(),
+            0 if gain is None else gain.data_ptr(),
+            y.data_ptr(),
+            keys.numel(),
+            self.inner,
+            self._eps,
+            self._curve,
+            self._highest,
+            threads(),
+            self._seed,
+            keys.data_ptr(),
+            stream,
+            self._below,
+        )
+        return y if done else None
+
+
+def prepared_norm(fused: FusedOperations, inner: int, eps: float, seed: int) -> PreparedNorm | None:
+    """The prepared form of a norm; None where each call must be looked at by itself."""
+    native = fused.kernels
+    law = None if native is None else fused._law(inner, 1, fused.bits)
+    if native is None or type(law) is not ErrorLaw:
+        return None
+    return PreparedNorm(native, inner, eps, law, fused._curve("rsqrt"), seed, fused.highest)
 
 
 def prepared_linear(
@@ -80,13 +122,29 @@ def prepared_linear(
 class Rows:
     """Keys or values [outer, head, token, element]: as numbers, or as codes with the scale of each row."""
 
-    values: Tensor
+    values: Tensor | None
     codes: Tensor | None = None
     scale: Tensor | None = None
 
+    @property
+    def shape(self) -> torch.Size:
+        """[outer, head, token, element]."""
+        given = self.codes if self.values is None else self.values
+        assert given is not None
+        return given.shape
+
+    def numbers(self) -> Tensor:
+        """The rows as numbers."""
+        if self.values is not None:
+            return self.values
+        assert self.codes is not None
+        assert self.scale is not None
+        return self.codes * self.scale
+
     def _held(self) -> Any:
         codes, scale = self.codes, self.scale
-        if codes is None or scale is None or codes.dtype != torch.int8 or codes.stride(-1) != 1:
+        if codes is None or scale is None:
+            assert self.values is not None
             outer, head, token, _ = self.values.stride()
             return _native.HeldRows(self.values.data_ptr(), 0, outer, head, token, 0, 0, 0, 0)
         outer, head, token, _ = codes.stride()
@@ -95,9 +153,14 @@ class Rows:
         )
 
 
+@cache
+def _no_mask() -> Any:
+    return _native.ScoreMask(0, 0, 0, 0, 0)
+
+
 def _mask(mask: Tensor | None, shape: Sequence[int]) -> Any:
     if mask is None:
-        return _native.ScoreMask(0, 0, 0, 0, 0)
+        return _no_mask()
     wide = mask.expand(*shape)
     return _native.ScoreMask(wide.data_ptr(), *wide.stride())
 
@@ -138,38 +201,35 @@ class Attention:
         scaling: float,
         softcap: float,
         masks: tuple[Tensor | None, Tensor | None],
-        draws: tuple[Draw, Draw, Draw],
+        draw: tuple[int, Tensor, tuple[int, int, int]],
     ) -> tuple[Tensor, bool] | None:
         """[outer, row, head, element] of query [outer, head, row, inner], and True.
 
         keys, values: [outer, head of several of the query, token, element]
+        draw:  seed, keys of the rows [outer, head, row], and streams: of the scores, the sum and the context
         masks: added to the scores, a bias and then a mask, each [.., .., row, token] or None
-        draws: of the scores, the sum, and the context
         With many rows: the weights [outer, head, row, token], and False, since a conversion of the context
         that goes wrong could not be put right in here.
         """
         native = self._fused.kernels
         outer, heads, rows, width = query.shape
-        kv_heads, tokens, value_width = values.values.shape[1:]
+        _, kv_heads, tokens, value_width = values.shape
         laws = None if native is None else self.laws(width, tokens, value_width)
         if native is None or laws is None:
             return None
         whole = outer * heads * rows <= FEW_ROWS
+        seed, row_keys, streams = draw
         wrong = None
-        if laws[0].below and native.any_hit(draws[0], laws[0].below):
-            if whole:
-                return None
-            group = heads // kv_heads
-            right = keys.values if group == 1 else keys.values.repeat_interleave(group, 1)
-            wrong = native.wrong_outputs(laws[0], draws[0], query, right, None, None)
-        if laws[1].below and native.any_hit(draws[1], laws[1].below):
-            return None
-        if whole and laws[2].below and native.any_hit(draws[2], laws[2].below):
-            return None
+        if not whole:
+            scores = Draw(seed=seed, stream=streams[0], keys=row_keys)
+            if laws[0].below and native.any_hit(scores, laws[0].below):
+                group, right = heads // kv_heads, keys.numbers()
+                right = right if group == 1 else right.repeat_interleave(group, 1)
+                wrong = native.wrong_outputs(laws[0], scores, query, right, None, None)
         shape = (outer, rows, heads, value_width) if whole else (outer, heads, rows, tokens)
         y = torch.empty(shape, device=HOST)
         curve = self._fused._curve
-        native._calls.attention(
+        done = native._calls.attention(
             query.data_ptr(),
             *query.stride()[:3],
             keys._held(),
@@ -194,8 +254,16 @@ class Attention:
             0 if whole else y.data_ptr(),
             y.data_ptr() if whole else 0,
             threads(),
+            seed & MASK64,
+            row_keys.data_ptr(),
+            streams[0],
+            laws[0].below if whole else 0,
+            streams[1],
+            laws[1].below,
+            streams[2],
+            laws[2].below if whole else 0,
         )
-        return y, whole
+        return (y, whole) if done else None
 
 
 def rotary(native: Kernels, x: Tensor, cosine: Tensor, sine: Tensor, pairs: bool) -> Tensor:
@@ -227,12 +295,16 @@ def rotary(native: Kernels, x: Tensor, cosine: Tensor, sine: Tensor, pairs: bool
     return y
 
 
-def store_rows(native: Kernels, values: Tensor, highest: int, codes: Tensor, scale: Tensor) -> None:
+def store_rows(
+    native: Kernels, values: Tensor, highest: int, codes: Tensor, scale: Tensor, start: int
+) -> None:
     """Quantise rows [outer, head, token, element] into ``codes`` and ``scale`` [outer, head, token, 1].
 
     values: float32, the last axis contiguous; codes: int8, the last axis contiguous
+    start:  the first token that is written there
     """
     outer, heads, tokens, width = values.shape
+    code_strides, scale_strides = codes.stride(), scale.stride()
     native._calls.store_rows(
         values.data_ptr(),
         *values.stride()[:3],
@@ -241,8 +313,8 @@ def store_rows(native: Kernels, values: Tensor, highest: int, codes: Tensor, sca
         tokens,
         width,
         highest,
-        codes.data_ptr(),
-        *codes.stride()[:3],
-        scale.data_ptr(),
-        *scale.stride()[:3],
+        codes.data_ptr() + start * code_strides[2],
+        *code_strides[:3],
+        scale.data_ptr() + start * scale_strides[2] * scale.element_size(),
+        *scale_strides[:3],
     )

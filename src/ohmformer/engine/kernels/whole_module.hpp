@@ -25,6 +25,20 @@ struct PreparedLinear {
   }
 };
 
+// Random bits of the rows of up to three products: where a conversion of one goes wrong, nothing is computed.
+struct Draws {
+  uint64_t seed;
+  const int64_t* keys;
+  int64_t rows;
+  uint64_t stream[3], below[3];
+
+  bool clean(const Kernels* k) const {
+    for (int i = 0; i < 3; i++)
+      if (below[i] && k->hits(seed, stream[i], keys, rows, below[i], nullptr, 0) > 0) return false;
+    return true;
+  }
+};
+
 template <typename Choice>
 void bind_whole(nanobind::module_& m, nanobind::class_<Choice>& choice) {
   namespace nb = nanobind;
@@ -68,14 +82,31 @@ void bind_whole(nanobind::module_& m, nanobind::class_<Choice>& choice) {
               const HeldRows& v, int64_t outer, int64_t heads, int64_t group, int64_t rows, int64_t width,
               int64_t value_width, int64_t tokens, float scaling, float softcap, const ScoreMask& mask,
               const ScoreMask& bias, const Curve& exponential, const Curve& reciprocal, const Curve& tanh,
-              int highest, Address wrong, int64_t wrong_count, Address weights, Address y, int threads) {
+              int highest, Address wrong, int64_t wrong_count, Address weights, Address y, int threads,
+              uint64_t seed, Address keys, uint64_t first, uint64_t first_below, uint64_t second,
+              uint64_t second_below, uint64_t third, uint64_t third_below) {
+             const Draws draws{seed, reinterpret_cast<const int64_t*>(keys), outer * heads * rows,
+                               {first, second, third}, {first_below, second_below, third_below}};
              const AttentionJob job{reinterpret_cast<const float*>(q), q_outer, q_head, q_row, k, v, outer, heads,
                                     group, rows, width, value_width, tokens, scaling, softcap, mask, bias,
                                     &exponential, &reciprocal, &tanh, highest,
                                     reinterpret_cast<const WrongOutput*>(wrong), wrong_count,
                                     reinterpret_cast<float*>(weights), reinterpret_cast<float*>(y), threads};
              nb::gil_scoped_release free;
+             if (!draws.clean(c.k)) return false;
              c.k->attention(job);
+             return true;
+           })
+      .def("rms_norm_if_right",
+           [](const Choice& c, Address x, Address gain, Address y, int64_t rows, int64_t inner, float eps,
+              const Curve& curve, int highest, int threads, uint64_t seed, Address keys, uint64_t stream,
+              uint64_t below) {
+             const Draws draws{seed, reinterpret_cast<const int64_t*>(keys), rows, {stream, 0, 0}, {below, 0, 0}};
+             nb::gil_scoped_release free;
+             if (!draws.clean(c.k)) return false;
+             c.k->rms_norm(reinterpret_cast<const float*>(x), reinterpret_cast<const float*>(gain),
+                           reinterpret_cast<float*>(y), rows, inner, eps, curve, highest, threads);
+             return true;
            })
       .def("rotary",
            [](const Choice& c, Address x, int64_t x_outer, int64_t x_head, int64_t x_token, Address cosine,
