@@ -43,7 +43,7 @@ def test_the_formula_is_the_circuit(size: int, unit: float, wire: float) -> None
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_formula_holds_for_peripheries_and_tiles_it_was_never_compared_with(seed: int) -> None:
-    """Drawn sizes, units, switches, wires, capacitances, amplifiers and errors; 0 to 4 % too long are seen for
+    """Drawn sizes, units, switches, wires, capacitances, amplifiers, errors; 0 to 6 % too long are seen for
     24 of them (scripts/circuit_evidence.py), while wires take less than 1 % of the sum."""
     draw = random.Random(seed)
     tile = tile_of(
@@ -58,7 +58,7 @@ def test_the_formula_holds_for_peripheries_and_tiles_it_was_never_compared_with(
     }
     periphery, error = replace(PERIPHERY, **varied), draw.choice((0.1, 0.25, 0.5))
     formula = settling_time_s(tile, error_codes=error, periphery=periphery)
-    assert 0.998 < formula / settled_after_s(tile, error_codes=error, periphery=periphery) < 1.06
+    assert 0.998 < formula / settled_after_s(tile, error_codes=error, periphery=periphery) < 1.08
 
 
 def test_wires_that_eat_a_third_of_the_sum_make_the_formula_careful() -> None:

@@ -18,7 +18,7 @@ from ohmformer.devices import (
 from ohmformer.specs import TileSpec
 from ohmformer.studies.wires import closed_units, largest_states, random_states, random_units, seen
 
-__all__ = ["FORMS", "FormError", "form_errors"]
+__all__ = ["FORMS", "FormError", "form_errors", "form_levels"]
 
 FORMS = ("none", "typical", "bitline", "cell")
 
@@ -53,9 +53,8 @@ def form_errors(tile: TileSpec, *, loadings: int = 2, rows: int = 500, seed: int
 
     The converter must resolve the tile's sums for ``wrong`` to say something: see ``wires.resized``.
     """
-    generator = torch.Generator().manual_seed(seed)
     quiet = replace(tile.adc, noise=0.0)
-    by_form = _levels(tile, random_units(tile, loadings, generator), *random_states(tile, rows, generator))
+    by_form = form_levels(tile, loadings=loadings, rows=rows, seed=seed)
     closed = _levels(tile, closed_units(tile), *largest_states(tile))
     exact, right = by_form.pop("exact"), closed.pop("exact")
     codes = convert(exact, quiet)
@@ -74,6 +73,12 @@ def form_errors(tile: TileSpec, *, loadings: int = 2, rows: int = 500, seed: int
         )
         for form, sums in by_form.items()
     ]
+
+
+def form_levels(tile: TileSpec, *, loadings: int, rows: int, seed: int) -> dict[str, Tensor]:
+    """Levels of random operands by each form, and by the exact network, [loading, row, conversion]."""
+    generator = torch.Generator().manual_seed(seed)
+    return _levels(tile, random_units(tile, loadings, generator), *random_states(tile, rows, generator))
 
 
 def _levels(tile: TileSpec, units: Tensor, states: Tensor, driven: Tensor) -> dict[str, Tensor]:
