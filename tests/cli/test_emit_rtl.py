@@ -32,3 +32,26 @@ def test_a_part_that_no_chip_has_names_those_it_has(command: Command, tmp_path: 
     assert len(ended.err.strip().splitlines()) == 1
     assert all(part in ended.err for part in RTL_PARTS)
     assert not out.exists()
+
+
+def test_gates_and_what_they_take(command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "encoder.v"
+    ended = command("emit", "rtl", "encoder", "--gates", "--out", out)
+    assert ended.code == 0
+    assert "gates, " in ended.out + ended.err
+    assert "switches" not in out.read_text()  # the table's function is gone
+    bad = tmp_path / "cells.lib"
+    bad.write_text("a letter to a friend")
+    ended = command("emit", "rtl", "encoder", "--liberty", bad, "--out", tmp_path / "never.v")
+    assert ended.code == 2
+    assert "is no liberty file" in ended.err
+    assert not (tmp_path / "never.v").exists()
+
+
+def test_a_product_of_a_given_shape(command: Command) -> None:
+    source = command("emit", "rtl", "product_control", "--inner", 100, "--columns", 20).out
+    assert "module product_control (" in source
+    assert "reg signed [7:0] row [0:99];" in source
+    ended = command("emit", "rtl", "encoder", "--inner", 4)
+    assert ended.code == 2
+    assert "--inner and --columns belong to product_control" in ended.err

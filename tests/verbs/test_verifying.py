@@ -114,11 +114,11 @@ def test_the_command_prints_writes_and_says_by_its_exit_code(
     assert "FAILED" in capsys.readouterr().out
 
 
-def _short(chip: object, *, quick: bool, seed: int) -> Any:
+def _short(chip: object, *, quick: bool, seed: int, liberty: str | None = None) -> Any:
     yield checked("n", "w", "t", 0.5, "u", lambda: Outcome(cases=1, worst=0.25))
 
 
-def _wrong(chip: object, *, quick: bool, seed: int) -> Any:
+def _wrong(chip: object, *, quick: bool, seed: int, liberty: str | None = None) -> Any:
     yield from _short(chip, quick=quick, seed=seed)
     yield checked("m", "w", "t", 0.5, "u", lambda: Outcome(cases=1, worst=0.75))
 
