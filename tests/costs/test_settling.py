@@ -12,6 +12,7 @@ from ohmformer.costs.settling import cycle_of, settled_s
 from ohmformer.devices import settling_time_s
 from ohmformer.devices.periphery import PERIPHERY
 from ohmformer.ir import Product, Program
+from ohmformer.reports.wording import schedule_sentence
 from ohmformer.specs import ChipSpec, names, override, preset
 
 CHIP = preset("wang2024")
@@ -19,7 +20,7 @@ Bert = Callable[..., Program]
 
 
 def stated(seconds: float, **changes: float) -> ChipSpec:
-    return override(CHIP, {"tile.settling_time_s": seconds, **changes})  # type: ignore[arg-type]
+    return override(CHIP, {"tile.settling_time_s": seconds, **changes})
 
 
 @pytest.mark.parametrize("name", names())
@@ -114,3 +115,11 @@ def test_a_claimed_time_that_the_circuit_cannot_keep_is_named(bert_large: Bert) 
         notes = estimate(work, chip).notes
         assert not any("is shorter than" in note for note in notes)
         assert any("A tile's cycle takes 100 ns" in note for note in notes)
+
+
+def test_the_terminal_names_the_conflict_too(bert_large: Bert) -> None:
+    work = bert_large(128, layers=1)
+    claimed = override(preset("wang2024_2bit_serial"), {"tile.settling_time_s": 10e-9})
+    told = "The stated settling time of 10.0 ns is shorter than a tile's circuit needs: 10.7 ns are taken."
+    assert schedule_sentence(estimate(work, claimed)).endswith(told)
+    assert "settling" not in schedule_sentence(estimate(work, CHIP))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ohmformer.reports.numbers import area, duration, interval, percent, points, quantity, significant
@@ -46,6 +47,8 @@ def metric_value(metric: str, value: float) -> str:
 
 def score_interval(score: Score) -> str:
     """The interval over repeats where there are several, else over items."""
+    if not math.isfinite(score.mean):
+        return "none"
     low, high = interval_ends(score)
     return interval(metric_value(score.metric.name, low), metric_value(score.metric.name, high))
 
@@ -71,6 +74,8 @@ def difference(score: Score) -> str:
     if is_share(score.metric.name):
         chance = "" if score.p_value is None else f"; p = {significant(score.p_value, 2)}"
         return f"{points(found.value)} points ({interval(points(found.low), points(found.high))}{chance})"
+    if not math.isfinite(found.value):
+        return signed(found.value)
     return f"{signed(found.value)} ({interval(signed(found.low), signed(found.high))})"
 
 
@@ -84,7 +89,8 @@ def evaluation_sentences(result: EvaluationResult) -> tuple[str, ...]:
     reference = result.scores[0]
     name = reference.metric.name
     items = f"{result.n:,} {unit_of(result.kind)} of {result.task}"
-    first = f"fp32 reaches {name} {_with_interval(reference)} on {items}"
+    who = "fp32" if reference.chip is None else reference.label
+    first = f"{who} reaches {name} {_with_interval(reference)} on {items}"
     if result.chance is not None:
         guess = "guessing" if result.kind == "choices" else "always naming the commonest class"
         first += f", where {guess} gives {percent(result.chance)}"
@@ -106,6 +112,8 @@ def _goodness(score: Score) -> float:
 
 def _judgement(score: Score) -> str:
     assert score.difference is not None
+    if not math.isfinite(score.difference.value):
+        return "a perplexity that is lost on this chip"
     low, high = score.difference.low, score.difference.high
     if low <= 0 <= high or (score.p_value is not None and score.p_value >= 0.05):
         return "a difference that the choice of items alone can make"
@@ -113,6 +121,8 @@ def _judgement(score: Score) -> str:
 
 
 def _with_interval(score: Score) -> str:
+    if not math.isfinite(score.mean):
+        return f"{metric_value(score.metric.name, score.mean)} (no interval)"
     return f"{metric_value(score.metric.name, score.mean)} (95 % interval {score_interval(score)})"
 
 
@@ -205,8 +215,8 @@ def schedule_sentence(report: CostReport) -> str:
         (name for name in report.utilisation if name != "converters"), key=report.utilisation.__getitem__
     )
     alone = (
-        f"the steps each by itself on an idle chip take {quantity(report.latency_alone_s, 's')}, all work one "
-        f"after the other {quantity(report.latency_unoverlapped_s, 's')}, "
+        f"the steps each by itself on an idle chip take {quantity(report.latency_alone_s, 's')}, all work "
+        f"one after the other {quantity(report.latency_unoverlapped_s, 's')}, "
         if report.latency_unoverlapped_s
         else ""
     )
@@ -215,6 +225,18 @@ def schedule_sentence(report: CostReport) -> str:
         f"{quantity(report.latency_bound_s, 's')}. {significant(report.tops)} TOPS, "
         f"{significant(report.tops_per_W)} TOPS/W, {significant(report.tops_per_mm2)} TOPS/mm²; "
         f"{percent(report.dense_cells_used / report.dense_cells, 0)} of the dense cells hold something."
+        f"{_conflict(report)}"
+    )
+
+
+def _conflict(report: CostReport) -> str:
+    """That a stated settling time is one that the tile's circuit cannot keep."""
+    cycle = report.cycle
+    if cycle is None or not cycle.too_short:
+        return ""
+    stated, needed = quantity(cycle.stated_s, "s"), quantity(cycle.circuit_s, "s")
+    return (
+        f" The stated settling time of {stated} is shorter than a tile's circuit needs: {needed} are taken."
     )
 
 
