@@ -26,8 +26,8 @@ NOISE = "dense.cell.noise"
 
 def home_of(chip: ChipSpec, seed: int = 0, limit: int | None = None) -> CacheHome:
     """A home without a model: what it needs of a runtime is the chip, the seed and a table to note in."""
-    runtime: Any = SimpleNamespace(chip=chip, seed=seed, note=lambda *_: None)
-    mode: Any = SimpleNamespace(region=nullcontext, active=True)
+    runtime: Any = SimpleNamespace(chip=chip, seed=seed, coverage=None, note=lambda *_: None)
+    mode: Any = SimpleNamespace(region=nullcontext, active=True, away=False, pending=False)
     return CacheHome(runtime, mode, limit)
 
 
