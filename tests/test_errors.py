@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ohmformer.errors import UserError, replace_atomically, write_atomically
+from ohmformer.errors import UserError, reason_of, replace_atomically, write_atomically
 
 
 def test_text_and_bytes_arrive_with_the_usual_permissions(tmp_path: Path) -> None:
@@ -54,3 +54,21 @@ def test_targets_that_are_no_files_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="not an ordinary file"):
         write_atomically(tmp_path / "pipe", "text")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("one.\ntwo"), "one"),
+        (ValueError("Validation error for field 'a':\n\n    TypeError: not a number\n more"), None),
+        (ValueError("one of:"), "one of"),
+        (ValueError(""), "ValueError"),
+        (ValueError(" :\n"), "ValueError"),
+        (FileNotFoundError(2, "No such file or directory", "a/b"), "No such file or directory: a/b"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("of a library"), "of a library"),
+    ],
+)
+def test_the_reason_of_an_error_ends_a_sentence(error: Exception, said: str | None) -> None:
+    expected = "Validation error for field 'a': TypeError: not a number" if said is None else said
+    assert reason_of(error) == expected

@@ -11,11 +11,29 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["UserError", "replace_atomically", "write_atomically"]
+__all__ = ["UserError", "reason_of", "replace_atomically", "write_atomically"]
 
 
 class UserError(Exception):
     """One plain sentence for the user: what is wrong, where, and what is allowed."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error of another library says, to end a sentence with: its first line, without a full stop.
+
+    A line that ends in a colon takes the next one along; an error of the system is said in words, without
+    its number; an error that says nothing has the name of its kind.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        named = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{named}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0] if lines else type(error).__name__
+    for line in lines[1:]:
+        if not said.endswith(":"):
+            break
+        said = f"{said} {line}"
+    return said.rstrip(".:") or type(error).__name__
 
 
 def replace_atomically(path: str | os.PathLike[str], write: Callable[[Path], object]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from ohmformer.cli.options import Allow, Chip, Debug, Json, Mode, ModelName, Seed, Settings, Threads
 from ohmformer.cli.outputs import check_new_folder, open_output
 from ohmformer.cli.setups import mode_for, one_chip
-from ohmformer.cli.tasks import default_task
+from ohmformer.cli.tasks import FINETUNE_RECORD, default_task
 from ohmformer.errors import UserError
 
 TASKS = ("encoder", "classifier", "causal", "masked")
@@ -69,6 +70,7 @@ def deploy(
     from ohmformer.cli.tables import print_coverage
     from ohmformer.deploy import deploy as put_on_chip
     from ohmformer.deploy import on_chip, save_deployed
+    from ohmformer.deploy.coverage import HOST
     from ohmformer.reports.wording import mode_reason
     from ohmformer.specs import leaves
     from ohmformer.workloads import load_model
@@ -80,6 +82,9 @@ def deploy(
     folder = None
     if save is not None:
         folder = str(save_deployed(deployed, folder=Path(save), tokenizer=loaded.tokenizer))
+        record = Path(model).expanduser() / FINETUNE_RECORD
+        if record.is_file():  # what it was trained on stays known, so that it is not tested on that
+            shutil.copyfile(record, Path(save) / FINETUNE_RECORD)
     result = Deployment(
         model=loaded.name,
         origin=loaded.origin,
@@ -99,6 +104,12 @@ def deploy(
     )
     why = mode_reason(state.mode, asked=mode is not None)
     output.say(f"Simulation: {state.mode}, {why}; computed by {state.computed_by}.")
+    left = {row.operation for row in state.coverage if row.where == HOST}
+    for name in dict.fromkeys(allow or ()):
+        if name not in left:
+            output.say(
+                f"--allow {name}: the checking run met no operation of that name to leave to the host."
+            )
     if folder is not None:
         output.say(f"Deployed model: {folder}")
     output.write_json("deployment", result)

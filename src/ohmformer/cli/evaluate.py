@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ohmformer.cli.kept import kept_seed
 from ohmformer.cli.options import (
     Allow,
     Chips,
@@ -25,15 +26,18 @@ from ohmformer.cli.outputs import Output, open_output
 from ohmformer.cli.progress import progress
 from ohmformer.cli.setups import chips_from, setups_from
 from ohmformer.cli.tasks import Columns, classification_split, kind_of, refuse_overlap
+from ohmformer.errors import UserError
 
 if TYPE_CHECKING:
     from ohmformer.verbs import EvaluationResult, Setup
 
 DEFAULT_TOKENS = 2048
 DEFAULT_QUESTIONS = 100
+MEASURED = {"head": "an accuracy", "classifier": "an accuracy", "perplexity": "a perplexity"}
 
 
 def evaluate(
+    context: typer.Context,
     model: ModelName,
     task: Annotated[
         str,
@@ -93,17 +97,25 @@ def evaluate(
     threads: Threads = None,
     debug: Debug = False,
 ) -> None:
-    """Score MODEL on a task: fp32, the ideal chip and noisy chips side by side, with intervals."""
+    """Score MODEL on a task: fp32, the ideal chip and noisy chips side by side, with intervals.
+
+    A folder that `deploy --save` wrote is scored on its own physical chip alone.
+    """
     output = open_output(json, report, resume, threads=threads)
-    setups = setups_from(
-        chips_from(chip, settings),
-        settings,
-        noise_scale,
-        with_ideal=ideal,
-        mode=mode,
-        compensated=compensate,
-        calibrated=static_scales,
-    )
+    setups: list[Setup] = []
+    kept = kept_seed(context, model)
+    if kept is None:
+        setups = setups_from(
+            chips_from(chip, settings),
+            settings,
+            noise_scale,
+            with_ideal=ideal,
+            mode=mode,
+            compensated=compensate,
+            calibrated=static_scales,
+        )
+    else:
+        seed = kept
     columns = Columns(
         text=text_column,
         label=label_column,
@@ -111,13 +123,17 @@ def evaluate(
         choices=choices_column,
         answer=answer_column,
     )
+    meant = kind_of(model, task, kind, columns)
+    given = context.get_parameter_source("normalise")
+    if meant != "choices" and given is not None and given.name == "COMMANDLINE":
+        raise UserError(f"--normalise is for choices alone: this measures {MEASURED[meant]}.")
     from ohmformer.verbs import Journal
 
     with progress() as step:
         result = _measure(
             model,
             task,
-            kind_of(model, task, kind, columns),
+            meant,
             columns,
             setups,
             train=train,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ohmformer.cli.kept import kept_seed
 from ohmformer.cli.options import (
     Allow,
     Chips,
@@ -25,6 +26,7 @@ from ohmformer.cli.setups import chips_from, setups_from
 
 
 def generate(
+    context: typer.Context,
     model: ModelName,
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...", help="Texts to continue.")],
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1)] = 40,
@@ -43,9 +45,16 @@ def generate(
     threads: Threads = None,
     debug: Debug = False,
 ) -> None:
-    """Continue prompts with MODEL: fp32, the ideal chip and noisy chips side by side."""
+    """Continue prompts with MODEL: fp32, the ideal chip and noisy chips side by side.
+
+    A folder that `deploy --save` wrote runs on its own physical chip alone.
+    """
     output = open_output(json, threads=threads)
-    setups = setups_from(chips_from(chip, settings), settings, noise_scale, with_ideal=ideal, mode=mode)
+    kept = kept_seed(context, model)
+    if kept is None:
+        setups = setups_from(chips_from(chip, settings), settings, noise_scale, with_ideal=ideal, mode=mode)
+    else:
+        setups, seed = [], kept
     from ohmformer import verbs
     from ohmformer.cli.tables import print_generation
 

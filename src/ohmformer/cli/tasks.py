@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from ohmformer.cli.kept import is_kept
 from ohmformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def refuse_overlap(model: str, task: TextClassificationTask, split: Classificati
             if set(trained.train_texts).isdisjoint(split.test_texts):
                 return
             break
+    give = f"deploy it with --seed {seed}, then give" if is_kept(model) else f"give --seed {seed} and"
     raise UserError(
         f"{model} was fine-tuned on {size} texts of {name} with seed {seed}, and these test texts are not "
-        f"sure to be others: give --seed {seed} and the --test of the fine-tuning."
+        f"sure to be others: {give} the --test of the fine-tuning."
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ohmformer.cli.kept import refuse_kept
 from ohmformer.cli.options import Allow, Debug, Json, ModelName, Out, Seed, Settings, TaskName, Threads
 from ohmformer.cli.outputs import Output, check_folder, open_output
 from ohmformer.cli.progress import progress
@@ -101,6 +102,7 @@ def tolerance(
     bound = loss_of(loss)
     output = open_output(json, threads=threads)
     machine = one_chip(chip, settings)
+    refuse_kept(model, "tolerance")
     columns = Columns(text=text_column, label=label_column)
     from ohmformer.verbs.tolerating import check_request, tolerate
 

@@ -19,6 +19,7 @@ from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec, leaves, sources_of
 from ohmformer.verbs.deviation import layer_deviations
 from ohmformer.verbs.journal import Journal
+from ohmformer.verbs.kept import is_kept, refuse_other_chips
 from ohmformer.verbs.work import Kind, Work, choices_work, classifier_work, head_work, perplexity_work
 from ohmformer.workloads import (
     ClassificationSplit,
@@ -31,6 +32,7 @@ from ohmformer.workloads import (
 )
 
 Step = Callable[[str, int, int], None]  # (what is running, done, of how many)
+
 
 COMPARED_MODES = ("statistical", "calibrated")  # by a law: reports say how far from every conversion
 
@@ -177,7 +179,13 @@ def evaluate(
     journal: Journal | None = None,
     progress: Step | None = None,
 ) -> EvaluationResult:
-    """Measure every setup; fp32 first, since the others are compared with it."""
+    """Measure every setup; fp32 first, since the others are compared with it.
+
+    A deployed model is measured as it is, on its own physical chip, without setups and without fp32.
+    """
+    if is_kept(work.loaded):
+        refuse_other_chips(work.loaded, setups)
+        return _of_kept(work, progress)
     if repeat < 1:
         raise UserError(f"repeat is {repeat}: it must be at least 1.")
     ordered = [setup for setup in setups if setup.chip is None] or [FP32]
@@ -247,6 +255,44 @@ def evaluate(
         n=work.n or scores[0].metric.n,
         chance=work.chance,
         scores=tuple(scores),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _of_kept(work: Work, progress: Step | None) -> EvaluationResult:
+    """The one score of a deployed model."""
+    state, started = on_chip(work.loaded.model), time.perf_counter()
+    label = f"{state.chip.name}, as deployed"
+
+    def step(done: int, total: int) -> None:
+        if progress is not None:
+            progress(label, done, total)
+
+    metric, _ = work.measure(work.loaded.model, step)
+    score = Score(
+        label=label,
+        metric=metric,
+        values=(metric.value,),
+        seeds=(state.seed,),
+        repeat_low=None,
+        repeat_high=None,
+        difference=None,
+        p_value=None,
+        mode=state.mode,
+        seconds=time.perf_counter() - started,
+        chip=dict(leaves(state.chip)),
+        chip_name=state.chip.name,
+        sources=dict(sources_of(state.chip)),
+    )
+    return EvaluationResult(
+        model=work.loaded.name,
+        origin=work.loaded.origin,
+        task=work.task,
+        source=work.source,
+        kind=work.kind,
+        n=work.n or metric.n,
+        chance=work.chance,
+        scores=(score,),
         threads=torch.get_num_threads(),
     )
 

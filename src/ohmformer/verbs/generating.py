@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from ohmformer.deploy import deploy, on_chip
 from ohmformer.verbs.evaluating import Setup
-from ohmformer.workloads import LoadedModel, generate_text, load_config, load_model
+from ohmformer.verbs.kept import is_kept, load_or_restore, refuse_other_chips
+from ohmformer.workloads import LoadedModel, generate_text, load_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class GenerationResult:
 def generate(
     model: str | LoadedModel,
     prompts: Sequence[str],
-    setups: Sequence[Setup],
+    setups: Sequence[Setup] = (),
     *,
     max_new_tokens: int = 40,
     temperature: float = 0.0,
@@ -47,13 +48,22 @@ def generate(
     allow: Sequence[str] = (),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> GenerationResult:
-    """Continue (or answer) each prompt on each setup; the fp32 model where a setup has no chip."""
+    """Continue (or answer) each prompt on each setup; the fp32 model where a setup has no chip.
+
+    model: a name or folder, or a loaded model; a deployed one (or its folder) runs as it is, without setups
+    """
     loaded = model if isinstance(model, LoadedModel) else _load(model)
+    kept = is_kept(loaded)
+    if kept:
+        refuse_other_chips(loaded, setups)
+        chip = on_chip(loaded.model).chip
+        setups = [Setup(label=f"{chip.name}, as deployed", chip=chip)]
     texts: list[GeneratedText] = []
     for setup in setups:
         running, mode = loaded.model, "torch"
         if setup.chip is not None:
-            running = deploy(loaded.model, setup.chip, seed=seed, mode=setup.mode, allow=allow)
+            if not kept:
+                running = deploy(loaded.model, setup.chip, seed=seed, mode=setup.mode, allow=allow)
             mode = on_chip(running).mode
         for prompt in prompts:
 
@@ -91,4 +101,4 @@ def generate(
 def _load(name_or_dir: str) -> LoadedModel:
     """The model under its head for text, whichever of the two kinds it is."""
     config = load_config(name_or_dir)
-    return load_model(name_or_dir, task="seq2seq" if config.is_encoder_decoder else "causal")
+    return load_or_restore(name_or_dir, task="seq2seq" if config.is_encoder_decoder else "causal")

@@ -12,6 +12,7 @@ import torch
 from ohmformer.deploy import compensate
 from ohmformer.errors import UserError
 from ohmformer.verbs.deviation import compared_inputs
+from ohmformer.verbs.kept import load_or_restore
 from ohmformer.workloads import (
     ClassificationSplit,
     LoadedModel,
@@ -29,6 +30,7 @@ from ohmformer.workloads import (
     train_head,
 )
 from ohmformer.workloads.batches import collate, length_batches, token_rows
+from ohmformer.workloads.checkpoints import deployed_index
 
 Kind = Literal["head", "classifier", "perplexity", "choices"]
 Measure = Callable[[Any, Callable[[int, int], None]], tuple[Metric, list[Any]]]
@@ -74,6 +76,11 @@ class Work:
 
 def head_work(model: str, split: ClassificationSplit, *, source: str = "") -> Work:
     """A frozen encoder under a logistic regression that is trained once, on fp32 vectors."""
+    if deployed_index(model) is not None:
+        raise UserError(
+            f"{model} holds a deployed model: a head is trained on vectors of the fp32 model, which is not "
+            "there."
+        )
     loaded = load_model(model, task="encoder")
     heads: list[Any] = []
 
@@ -93,7 +100,7 @@ def head_work(model: str, split: ClassificationSplit, *, source: str = "") -> Wo
 
 def classifier_work(model: str, split: ClassificationSplit, *, source: str = "") -> Work:
     """A sequence-classification model on the test half of ``split``."""
-    loaded = load_model(model, task="classifier")
+    loaded = load_or_restore(model, task="classifier")
 
     def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:
         found = predict_classifier(
@@ -138,7 +145,7 @@ def perplexity_work(
     model: str, text: TextTask, *, window: int = 512, stride: int = 256, max_tokens: int | None = None
 ) -> Work:
     """A causal language model on running text, by a sliding window."""
-    loaded = load_model(model, task="causal")
+    loaded = load_or_restore(model, task="causal")
 
     def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[float]]:
         found = token_nll(
@@ -174,7 +181,7 @@ def choices_work(
     normalise: Literal["none", "bytes", "tokens"] = "none",
 ) -> Work:
     """Multiple choice by the likelihood of each continuation."""
-    loaded = load_model(model, task="causal")
+    loaded = load_or_restore(model, task="causal")
     n = min(limit or len(task.questions), len(task.questions))
 
     def measure(running: Any, step: Callable[[int, int], None]) -> tuple[Metric, list[bool]]:

@@ -17,18 +17,19 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING
 
-from ohmformer.errors import UserError
+from ohmformer.errors import UserError, reason_of
 from ohmformer.workloads.packages import EmbeddedModel, embedded_models
 from ohmformer.workloads.quiet import quiet_transformers
 from ohmformer.workloads.shapes import SHAPES
 
-__all__ = ["Checkpoint", "find_checkpoint", "read_config_file", "weight_format"]
+__all__ = ["Checkpoint", "deployed_index", "find_checkpoint", "read_config_file", "weight_format"]
 
 WeightFormat = Literal["safetensors", "pickle", "gguf"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_TIMEOUT_S = 5.0
 _CONFIG_FILES = ["config.json"]
+_DEPLOYED = ("ohmformer.json", "ohmformer.deployed/")  # what a deployed model's folder is known by
 _TEXT_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -74,7 +75,7 @@ def read_config_file(file: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"{file.parent} holds no config.json, so it is not a Hugging Face folder.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read {file}: {error}.") from error
+        raise UserError(f"Cannot read {file}: {reason_of(error)}.") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{file} is not valid JSON: {error.msg} in line {error.lineno}.") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
@@ -88,6 +89,17 @@ def read_config_file(file: Path) -> dict[str, Any]:
         method = quantised.get("quant_method", "unknown method") if isinstance(quantised, dict) else quantised
         raise UserError(f"{file} describes weights already quantised ({method}); give the unquantised model.")
     return config
+
+
+def deployed_index(name_or_dir: str | Path) -> dict[str, Any] | None:
+    """What is written about the deployed model that a folder holds; None for any other model."""
+    file = Path(name_or_dir).expanduser() / _DEPLOYED[0]
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(index, dict) and str(index.get("schema")).startswith(_DEPLOYED[1])
+    return index if known else None
 
 
 def weight_format(folder: Path) -> WeightFormat:
@@ -107,6 +119,12 @@ def weight_format(folder: Path) -> WeightFormat:
         return "pickle"
     if any(folder.glob("*.gguf")):
         return "gguf"
+    if deployed_index(folder) is not None:
+        raise UserError(
+            f"{folder} holds a deployed model: one physical chip with its cells, not the model's weights; "
+            "generate and evaluate run it, ohmformer.deploy.load_deployed reads it, and everything else "
+            "needs the model that it was made of."
+        )
     raise UserError(
         f"{folder} holds no weights: expected model.safetensors, pytorch_model.bin or one .gguf file."
     )
@@ -183,7 +201,7 @@ def _check_safetensors(file: Path) -> None:
         with safe_open(file, framework="pt") as opened:
             opened.keys()
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file} is damaged or is no safetensors file: {error}.") from error
+        raise UserError(f"{file} is damaged or is no safetensors file: {reason_of(error)}.") from error
 
 
 def _check_pickle(file: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ohmformer.errors import UserError
+from ohmformer.errors import UserError, reason_of
 from ohmformer.workloads.cache import default_cache_dir, file_digest, make_folder_once
 from ohmformer.workloads.quiet import quiet_transformers
 
@@ -59,8 +59,7 @@ def _convert(file: Path, folder: Path) -> None:
             )
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
         except Exception as error:  # whatever the reader raises on a foreign file becomes one sentence
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise UserError(f"{file} cannot be read as a .gguf model: {reason}") from error
+            raise UserError(f"{file} cannot be read as a .gguf model: {reason_of(error)}.") from error
         # transformers keeps calling the dense fp32 model "quantised" and will not save it: take a plain one.
         config = copy.deepcopy(quantised.config)
         del config.quantization_config

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
-from ohmformer.errors import UserError, write_atomically
+from ohmformer.errors import UserError, reason_of, write_atomically
 
 __all__ = ["LogisticHead", "train_head"]
 
@@ -64,7 +64,7 @@ class LogisticHead:
                 arrays = {name: opened.get_tensor(name) for name in _ARRAYS}
                 trained_on = int((opened.metadata() or {})["trained_on"])
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise UserError(f"{path} holds no classification head: {error}.") from error
+            raise UserError(f"{path} holds no classification head: {reason_of(error)}.") from error
         return cls(**arrays, trained_on=trained_on)
 
 

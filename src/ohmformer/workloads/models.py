@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from ohmformer.errors import UserError
+from ohmformer.errors import UserError, reason_of
 from ohmformer.workloads.checkpoints import find_checkpoint, read_config_file, weight_format
 from ohmformer.workloads.gguf import expand_gguf, only_gguf
 from ohmformer.workloads.packages import RXNMAPPER
@@ -36,6 +36,7 @@ __all__ = [
     "check_finite",
     "load_config",
     "load_model",
+    "load_tokenizer",
     "new_classifier",
     "sequence_limit",
 ]
@@ -90,7 +91,7 @@ def load_model(name_or_dir: str, *, task: ModelTask) -> LoadedModel:
             folder / "vocab.txt", int(config["max_position_embeddings"])
         )
     else:
-        tokenizer = _load_tokenizer(folder)
+        tokenizer = load_tokenizer(folder)
     _check_vocabulary(model, tokenizer, folder)
     return LoadedModel(
         model=model,
@@ -149,7 +150,7 @@ def load_config(name_or_dir: str) -> PreTrainedConfig:
                 file, local_files_only=True, trust_remote_code=False
             )
     except Exception as error:
-        raise UserError(f"{file} does not describe a valid model: {_reason(error)}") from error
+        raise UserError(f"{file} does not describe a valid model: {reason_of(error)}.") from error
     return config
 
 
@@ -239,11 +240,12 @@ def _from_pretrained(
     except Exception as error:  # whatever transformers raises on a foreign checkpoint becomes one sentence
         if "Unrecognized configuration class" in str(error):
             raise UserError(f"A model of type {model_type!r} cannot serve as {task} ({folder}).") from error
-        raise UserError(f"{folder} cannot be loaded as {task}: {_reason(error)}") from error
+        raise UserError(f"{folder} cannot be loaded as {task}: {reason_of(error)}.") from error
     return model, sorted(info["missing_keys"]), sorted(key[0] for key in info["mismatched_keys"])
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder; UserError where there is none that works."""
     try:
         with quiet_transformers():
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -251,7 +253,7 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             )
     except Exception as error:
         raise UserError(
-            f"{folder} holds no usable tokenizer (such as tokenizer.json): {_reason(error)}"
+            f"{folder} holds no usable tokenizer (such as tokenizer.json): {reason_of(error)}."
         ) from error
     if tokenizer is None or not tokenizer.get_vocab():
         raise UserError(f"{folder} holds no usable tokenizer (such as tokenizer.json).")
@@ -268,8 +270,3 @@ def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
             f"The tokenizer in {folder} makes token ids up to {largest}, "
             f"but the model's embedding has only {rows} rows: they do not belong together."
         )
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

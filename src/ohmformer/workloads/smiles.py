@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from ohmformer.errors import UserError
+from ohmformer.errors import UserError, reason_of
 
 __all__ = ["SMILES_TOKEN", "smiles_tokenizer"]
 
@@ -33,7 +33,7 @@ def smiles_tokenizer(vocabulary: Path, max_tokens: int) -> PreTrainedTokenizerFa
     try:
         entries = vocabulary.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the vocabulary {vocabulary}: {error}.") from error
+        raise UserError(f"Cannot read the vocabulary {vocabulary}: {reason_of(error)}.") from error
     ids = {entry: index for index, entry in enumerate(entries)}
     missing = [special for special in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if special not in ids]
     if missing:
