@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ohmformer.deploy import deploy
 from ohmformer.deploy.coverage import ACCUMULATOR, COMPUTE, DENSE, FUNCTION, HOST, Coverage
-from ohmformer.deploy.names import CONTROL_NAMES, MOVEMENT_NAMES
+from ohmformer.deploy.names import CONTROL_NAMES, MOVEMENT_NAMES, is_operation
 from ohmformer.deploy.operations import RULES
 from ohmformer.errors import UserError
 
@@ -255,6 +255,18 @@ def test_fused_modules_are_refused(module: type[nn.Module], operation: str) -> N
     coverage = allowed.on_chip.runtime.coverage = Coverage()
     allowed(X)
     assert HOST in {row.where for row in coverage.rows()}
+
+
+@pytest.mark.parametrize("name", ["nonsense", "", "Erf"])
+def test_only_operations_of_torch_are_allowed(name: str) -> None:
+    with pytest.raises(UserError, match=f"^allow names {name!r}, which is no operation of torch"):
+        deploy(_Recurrent().eval(), wide_chip(16), check=False, allow=("erf", name))
+
+
+@pytest.mark.parametrize("name", [*RULES, "erf", "rpow", "linalg_norm", "permute"])
+def test_every_name_that_a_refusal_may_give_is_one_of_an_operation(name: str) -> None:
+    """Also those under which several functions of torch go together."""
+    assert is_operation(name)
 
 
 def test_the_refusal_names_the_module() -> None:

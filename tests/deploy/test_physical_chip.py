@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ohmformer import chips
@@ -212,6 +214,30 @@ def test_a_damaged_folder_is_refused(saved: dict[str, bytes], tmp_path: Path, na
     with pytest.raises(UserError) as refused:
         load_deployed(_damaged(saved, tmp_path, name, content))
     assert "\n" not in str(refused.value)
+    assert "[Errno" not in str(refused.value)
+
+
+def _lower_bits(saved: dict[str, bytes]) -> tuple[str, bytes]:
+    """Codes of 8 bits under a chip that says 4."""
+    text = saved["chip.yaml"]
+    assert text.count(b"weight_bits: 8") == 1
+    return "chip.yaml", text.replace(b"weight_bits: 8", b"weight_bits: 4")
+
+
+def _nan_scale(saved: dict[str, bytes]) -> tuple[str, bytes]:
+    tensors = load(saved["deployed.safetensors"])
+    name = next(name for name in tensors if name.endswith("#scale"))
+    return "deployed.safetensors", save({**tensors, name: tensors[name] * torch.nan})
+
+
+@pytest.mark.parametrize("change", [_lower_bits, _nan_scale])
+def test_a_changed_chip_is_refused(
+    saved: dict[str, bytes], tmp_path: Path, change: Callable[[dict[str, bytes]], tuple[str, bytes]]
+) -> None:
+    """Well-formed files that are another chip than the one that was saved."""
+    name, content = change(saved)
+    with pytest.raises(UserError, match=f"{name} is not what was saved"):
+        load_deployed(_damaged(saved, tmp_path, name, content))
 
 
 @pytest.mark.parametrize(

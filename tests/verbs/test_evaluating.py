@@ -17,6 +17,7 @@ from transformers import BertModel
 
 from ohmformer.deploy import calibrate, compensate, deploy
 from ohmformer.errors import UserError
+from ohmformer.reports.wording import difference, evaluation_sentences, score_interval
 from ohmformer.specs import leaves, override, sources
 from ohmformer.verbs import (
     FP32,
@@ -312,6 +313,12 @@ def test_a_lost_perplexity_on_several_chips_has_no_interval(decoder, text, chip,
     assert list(score.values) == [math.inf, math.inf]
     assert score.mean == math.inf
     assert (score.repeat_low, score.repeat_high) == (None, None)
+    assert score_interval(score) == "none"
+    assert difference(score) in ("∞", "n/a")  # infinity minus infinity is nothing
+    said = evaluation_sentences(found)
+    assert said[0].startswith("fp32 reaches perplexity ∞ (no interval) on 149 tokens")
+    assert "reaches ∞ (no interval)" in said[1]
+    assert said[1].endswith("a perplexity that is lost on this chip.")
 
 
 def test_perplexities_are_compared_token_by_token(decoder, text, perfect, loud):

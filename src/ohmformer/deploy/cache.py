@@ -14,7 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import Cache, EncoderDecoderCache
-from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import (
+    DummyLayer,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionCacheLayerMixin,
+)
 
 from ohmformer.deploy.cache_rows import KEYS, VALUES, CacheHome, StoredRows
 from ohmformer.errors import UserError
@@ -219,6 +224,12 @@ def _placed(layer: Any, home: CacheHome) -> Any:
         made.cumulative_length, made.record_past = layer.cumulative_length, layer.record_past
     elif type(layer) is DynamicLayer:
         made = StoredLayer(home)
+    elif isinstance(layer, LinearAttentionCacheLayerMixin):
+        raise UserError(
+            f"The model keeps a state instead of keys and values (cache layers of type "
+            f"{type(layer).__name__}): state-space layers, such as Mamba's, and linear attention are not "
+            f"supported."
+        )
     else:
         raise UserError(
             f"A cache with layers of type {type(layer).__name__} cannot be kept on the chip: "

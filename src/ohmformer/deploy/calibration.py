@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ohmformer.errors import UserError, write_atomically
+from ohmformer.errors import UserError, reason_of, write_atomically
 from ohmformer.numerals import max_code
 
 SCHEMA = "ohmformer.calibration/1"
@@ -76,7 +76,7 @@ class Calibration:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"Cannot read the calibration {path}: {error}") from error
+            raise UserError(f"Cannot read the calibration {path}: {reason_of(error)}.") from error
         found = content.get("schema") if isinstance(content, dict) else None
         if found != SCHEMA:
             raise UserError(f"{path} has schema {found!r}: this program reads {SCHEMA!r}.")

@@ -17,6 +17,7 @@ from ohmformer.deploy.calibration import Calibration
 from ohmformer.deploy.constants import floats_in, is_constant, mark_constant
 from ohmformer.deploy.coverage import Coverage, CoverageRow
 from ohmformer.deploy.interception import ChipAudit, ChipMode
+from ohmformer.deploy.names import is_operation
 from ohmformer.deploy.norms import RmsNormForm, is_rotary_table, rms_norm_form
 from ohmformer.deploy.placing import device_of, full_precision, require_same_device, settle
 from ohmformer.deploy.precision_runtime import PreciseRuntime
@@ -26,7 +27,7 @@ from ohmformer.deploy.state import ATTRIBUTE, OnChip
 from ohmformer.deploy.storage import check_parameters, store_parameters
 from ohmformer.deploy.tracing import checking_inputs, max_tokens, named_modules_running, run_on_shapes
 from ohmformer.engine import FastEngine, Mode, ProductEngine
-from ohmformer.errors import UserError
+from ohmformer.errors import UserError, reason_of
 from ohmformer.numerals import HOST
 from ohmformer.specs import ChipSpec
 
@@ -75,6 +76,11 @@ def deploy(
         if isinstance(module, torch.jit.ScriptModule):
             raise UserError(f"The module {name or 'given'} is compiled: its operations cannot be seen.")
     allow = (allow,) if isinstance(allow, str) else tuple(allow)
+    for name in allow:
+        if not is_operation(name):
+            raise UserError(
+                f"allow names {name!r}, which is no operation of torch, such as 'erf' or 'cumsum'."
+            )
     engine = engine or FastEngine(chip.tile, mode)
     if chip.precision.outliers or calibration is not None:
         runtime: Runtime = PreciseRuntime(
@@ -108,9 +114,8 @@ def _copied(model: Model) -> Model:
     except UserError:
         raise
     except Exception as error:  # whatever a part of the model raises that cannot be copied
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{type(model).__name__} cannot be copied, so it cannot be deployed: {reason}"
+            f"{type(model).__name__} cannot be copied, so it cannot be deployed: {reason_of(error)}."
         ) from error
 
 

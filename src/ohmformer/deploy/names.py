@@ -5,8 +5,13 @@ Names are those torch gives its functions, without the underscores of operators 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any
+
+import torch
+from torch.overrides import get_overridable_functions
 
 
 def words(text: str) -> frozenset[str]:
@@ -68,6 +73,24 @@ def name_of(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", str(function)).strip("_")
     name = INPLACE.get(name, REFLECTED.get(name, name))
     return ALIASES.get(name, name)
+
+
+@cache
+def _intercepted() -> frozenset[str]:
+    """The names of all functions of torch that pass through the interception."""
+    with warnings.catch_warnings():  # torch tells of its own outdated functions
+        warnings.simplefilter("ignore")
+        return frozenset(
+            name_of(function) for group in get_overridable_functions().values() for function in group
+        )
+
+
+def is_operation(name: str) -> bool:
+    """Whether an operation or a kernel of torch has this name."""
+    if not name:
+        return False
+    kernel = any(hasattr(torch.ops.aten, one) for one in (name, f"_{name}"))
+    return kernel or name in _intercepted() or hasattr(torch.Tensor, f"__{name}__")
 
 
 def writes_into_first(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

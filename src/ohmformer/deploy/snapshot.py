@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -28,10 +29,10 @@ from ohmformer.deploy.storage import (
     stored_parameter,
 )
 from ohmformer.engine import FastEngine, StoredCells
-from ohmformer.errors import UserError
+from ohmformer.errors import UserError, reason_of
 from ohmformer.specs import ChipSpec, from_yaml, preset, to_yaml
 
-SCHEMA = 2
+SCHEMA = 3
 CHIP_FILE, STATE_FILE, INDEX_FILE = "chip.yaml", "deployed.safetensors", "ohmformer.json"
 CALIBRATION_FILE = "calibration.json"
 
@@ -57,7 +58,7 @@ def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -
     for name, buffer in model.state_dict().items():
         if name in dict(model.named_buffers()):
             tensors[f"{name}#buffer"] = buffer.contiguous()
-    description = {
+    description: dict[str, Any] = {
         "schema": f"ohmformer.deployed/{SCHEMA}",
         "class": type(model).__name__,
         "seed": state.seed,
@@ -73,10 +74,11 @@ def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -
     try:
         save_file(tensors, temporary / STATE_FILE)
         (temporary / CHIP_FILE).write_text(to_yaml(state.chip), encoding="utf-8")
-        (temporary / INDEX_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         calibration = getattr(state.runtime, "calibration", None)
         if calibration is not None:
             calibration.save(temporary / CALIBRATION_FILE)
+        description["sha256"] = {file.name: _digest(file) for file in sorted(temporary.iterdir())}
+        (temporary / INDEX_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         model.config.save_pretrained(temporary)
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.save_pretrained(temporary)
@@ -101,7 +103,7 @@ def _tensors(name: str, entry: StoredParameter) -> dict[str, Tensor]:
 def load_deployed(folder: str | Path) -> PreTrainedModel:
     """The deployed model that ``save_deployed`` wrote: same codes, same cells, same noise from here on.
 
-    Error: UserError for a missing or damaged file, or another schema version.
+    Error: UserError for a missing, damaged or changed file, or another schema version.
     """
     source = Path(folder)
     try:
@@ -109,10 +111,10 @@ def load_deployed(folder: str | Path) -> PreTrainedModel:
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason_of(error)
         if isinstance(error, KeyError):
             reason = f"{reason} is missing"
-        raise UserError(f"{source} holds no complete deployed model: {reason}") from error
+        raise UserError(f"{source} holds no complete deployed model: {reason}.") from error
 
 
 def _restored(source: Path) -> PreTrainedModel:
@@ -120,6 +122,9 @@ def _restored(source: Path) -> PreTrainedModel:
     if not isinstance(description, dict) or description.get("schema") != f"ohmformer.deployed/{SCHEMA}":
         found = description.get("schema") if isinstance(description, dict) else None
         raise UserError(f"{source} has schema {found!r}: this program reads 'ohmformer.deployed/{SCHEMA}'.")
+    for name, digest in description["sha256"].items():
+        if _digest(source / name) != digest:
+            raise UserError(f"{source / name} is not what was saved: a deployed chip cannot be changed.")
     chip = from_yaml((source / CHIP_FILE).read_text(encoding="utf-8"), preset, str(source / CHIP_FILE))
     tensors = load_file(source / STATE_FILE)
     config = AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
@@ -154,6 +159,12 @@ def _restored(source: Path) -> PreTrainedModel:
     model = install(model, runtime, tuple(description["allow"]), check=True)
     on_chip(model).restart(int(description["samples"]))
     return model
+
+
+def _digest(file: Path) -> str:
+    """SHA-256 of the chip, its codes and cells, its calibration: what would be another chip if it changed."""
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _entry(

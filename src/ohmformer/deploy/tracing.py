@@ -13,7 +13,7 @@ from transformers import AutoModel, DynamicCache, PreTrainedConfig, PreTrainedMo
 
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.state import on_chip
-from ohmformer.errors import UserError
+from ohmformer.errors import UserError, reason_of
 from ohmformer.ir import Program, Recorder
 
 CHECK_TOKENS = 6
@@ -106,8 +106,9 @@ def shape_model(config: PreTrainedConfig) -> PreTrainedModel:
                 kind(config) if kind is not None else AutoModel.from_config(config, trust_remote_code=False)
             )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"A model of type {config.model_type!r} cannot be built: {reason}") from error
+        raise UserError(
+            f"A model of type {config.model_type!r} cannot be built: {reason_of(error)}."
+        ) from error
     return model.eval()  # type: ignore[no-any-return]
 
 

@@ -43,15 +43,18 @@ def from_yaml(text: str, preset: Callable[[str], ChipSpec], where: str = "the ch
     is silent. A file of version 1 has the fields that it did not know at 0; the home of keys and values and
     the limits of chips may be absent.
 
-    Error: SpecError naming ``where`` for text that is no YAML, another schema version, unknown or missing
-    fields, impossible values.
+    Error: SpecError naming ``where`` for text that is no YAML, another schema version, unknown, missing or
+    repeated fields, impossible values.
     """
     try:
         tree = yaml.safe_load(text)
+        twice = _given_twice(yaml.compose(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         at = f" (line {line + 1})" if line is not None else ""
         raise SpecError(f"{where} is not readable YAML{at}.") from error
+    if twice is not None:
+        raise SpecError(f"{where} gives {twice.value!r} twice (line {twice.start_mark.line + 1}).")
     if not isinstance(tree, dict):
         raise SpecError(f"{where} must hold named fields of a chip.")
     schema = tree.pop("ohmformer_chip", SCHEMA)
@@ -68,6 +71,25 @@ def from_yaml(text: str, preset: Callable[[str], ChipSpec], where: str = "the ch
         return build(ChipSpec, tree)
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from error
+
+
+def _given_twice(tree: yaml.Node | None) -> yaml.ScalarNode | None:
+    """The first key that a mapping of ``tree`` holds for the second time."""
+    waiting, seen = [tree], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        keys: set[str] = set()
+        for part in node.value:
+            key, value = part if isinstance(node, yaml.MappingNode) else (None, part)
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in keys:
+                    return key
+                keys.add(key.value)
+            waiting.append(value)
+    return None
 
 
 def _with_absent(tree: dict[str, Any], additions: dict[str, Any]) -> dict[str, Any]:
