@@ -118,8 +118,8 @@ class RunKeys:
         """[row] int64 keys of the rows of an operand [*lead, inner].
 
         The first axis of ``lead`` is the batch, or the batch and all others in one. Rows that are neither
-        (tokens gathered for an expert) are numbered through and belong to the first sample: their noise
-        depends on the batch.
+        (tokens gathered for an expert, relative positions that serve the whole batch) are numbered through
+        and belong to the first sample, or are shared out evenly: their noise depends on the batch.
         """
         found = self._rows.get(lead)
         if found is None:
