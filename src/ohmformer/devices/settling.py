@@ -20,6 +20,8 @@ from ohmformer.specs import TileSpec
 
 __all__ = ["Feedback", "feedback", "settling_time_s", "time_constants_s"]
 
+_TIME_BITS = 24  # of a settling time below the sum of its time constants
+
 
 @dataclass(frozen=True, kw_only=True)
 class Feedback:
@@ -131,16 +133,18 @@ def settling_time_s(
     start = torch.full((order,), -1.0, dtype=torch.float64)
     start[1] = 0.0
 
-    def deviation(time: float) -> float:
-        return float((torch.matrix_exp(system * time) @ start)[drives].abs())
-
-    low, high = 0.0, 1.0
-    while deviation(high) > share:
-        low, high = high, 2 * high
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if deviation(middle) > share else (low, middle)
-    return high * unit
+    # the time is found bit by bit: the steps before it are taken, each the square of the one half as long
+    steps = [torch.matrix_exp(system * 2.0**-_TIME_BITS)]
+    for _ in range(_TIME_BITS):
+        steps.append(steps[-1] @ steps[-1])
+    while float((steps[-1] @ start)[drives].abs()) > share:
+        steps.append(steps[-1] @ steps[-1])
+    state, taken = start, 0
+    for power in range(len(steps) - 1, -1, -1):
+        further = steps[power] @ state
+        if float(further[drives].abs()) > share:
+            state, taken = further, taken + (1 << power)
+    return (taken + 1) * 2.0**-_TIME_BITS * unit
 
 
 def _source_F(tile: TileSpec, periphery: Periphery) -> float:
