@@ -158,7 +158,7 @@ def test_padding_is_masked() -> None:
             "MambaConfig",
             "MambaModel",
             {"state_size": 4},
-            r"cache layers of type LinearAttentionLayer\): state-space layers, such as Mamba's, .* not support",
+            r"cache layers of type LinearAttentionLayer\): state-space layers, .* are not support",
         ),
     ],
 )
