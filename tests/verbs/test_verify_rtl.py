@@ -6,7 +6,7 @@ import pytest
 
 from ohmformer.emit import rtl_chip
 from ohmformer.errors import UserError
-from ohmformer.specs import preset
+from ohmformer.specs import override, preset
 from ohmformer.verbs import verify_rtl
 from ohmformer.verbs.verify_rtl import rtl_checks
 
@@ -65,6 +65,22 @@ def test_all_words_and_the_gates_of_a_small_tile(monkeypatch):
     assert "gates" in checks["gates of the softmax"].what
     assert checks["gates of the tile"].cases == 1
     assert checks["gates of the tile"].tool.startswith("Yosys 0.")
+
+
+@pytest.mark.parametrize("code", ["bits", "digits"])
+def test_a_chip_with_wires_is_compared_on_whole_sums(code):
+    """Wires act ahead of the converters: the same hardware, waiting longer, gives the same words."""
+    settings = {
+        "tile.resistor.wire_resistance_ohm": 5.0,
+        "tile.resistor.unit_resistance_ohm": 1e5,
+        "tile.resident_code": code,
+    }
+    wrong = {check.name: check.worst for check in rtl_checks(override(CHIP, settings), quick=True)}
+    assert {name: wrong[name] for name in ("RTL tile", "RTL product", "RTL softmax")} == {
+        "RTL tile": 0.0,
+        "RTL product": 0.0,
+        "RTL softmax": 0.0,
+    }
 
 
 def test_a_fault_fails_its_row(monkeypatch):

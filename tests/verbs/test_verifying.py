@@ -17,7 +17,7 @@ from ohmformer.emit.spice_circuit import Circuit, Resistor
 from ohmformer.specs import override, preset
 from ohmformer.verbs import verify_circuits
 from ohmformer.verbs.verify_circuits import circuit_checks
-from ohmformer.verbs.verify_rows import Outcome, checked
+from ohmformer.verbs.verify_rows import Check, Outcome, checked
 from ohmformer.verbs.verifying import Verification
 
 
@@ -79,6 +79,43 @@ def test_one_wire_of_twice_its_resistance_fails_the_currents(monkeypatch: pytest
     rows = circuit_checks(preset("wang2024"), quick=True)
     passed = {row.name: row.passed for row in itertools.islice(rows, 2)}
     assert passed == {"tile without wires": True, "tile with wires": False}
+
+
+LOSSY = (
+    {"tile.adc.rounding": "floor"},
+    {"tile.adc.step": 2, "tile.adc.rounding": "half_up"},
+    {"tile.adc.step": 4, "tile.adc.bits": 6, "tile.resident_code": "digits"},
+)
+
+
+def product_row(settings: dict[str, Any]) -> Check:
+    chip = override(preset("wang2024"), settings)
+    return next(row for row in circuit_checks(chip, quick=True) if row.name == "product")
+
+
+@pytest.mark.parametrize("wire_ohm", [0.0, 2.0])
+@pytest.mark.parametrize("adc", LOSSY)
+def test_whole_sums_on_a_converters_thresholds_are_compared(adc: dict[str, Any], wire_ohm: float) -> None:
+    row = product_row({**adc, "tile.resistor.wire_resistance_ohm": wire_ohm})
+    assert row.passed
+    assert row.cases == (2 if "tile.resident_code" not in adc else 1)
+
+
+@pytest.mark.parametrize("adc", LOSSY)
+def test_a_resistor_of_a_tenth_fails_the_product(
+    adc: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine to eighteen units more on one bitline: codes of every step here see them."""
+    monkeypatch.setattr(verify_circuits, "tile_circuit", broken(verify_circuits.tile_circuit, "f", 0.1))
+    assert not product_row(adc).passed
+
+
+@pytest.mark.parametrize("bits", [2, 5, 16])
+def test_operands_have_the_bits_of_the_chip(bits: int) -> None:
+    """16 bitlines of 16: as many outputs as words of so many bits fit."""
+    row = product_row({"precision.weight_bits": bits, "precision.activation_bits": 18 - bits})
+    assert row.passed
+    assert row.cases == 16 // bits
 
 
 def test_a_threshold_out_of_place_fails_the_dense_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,6 @@ from ohmformer.verbs.verify_rows import Check, Outcome, checked
 
 __all__ = ["circuit_checks"]
 
-BITS = 8
 CURRENT = 1e-6  # promised of currents, share of the largest
 SOLVER = 1e-9  # promised of effective conductances, share of the largest
 WIRE_OHM = 1.0  # of the checks with wires, where the chip has none
@@ -46,7 +45,8 @@ def circuit_checks(chip: ChipSpec, *, quick: bool = False, seed: int = 0) -> Ite
     """Checks of the computation crossbar's tile and of the dense crossbar's read, one after the other."""
     size = 16 if quick else 32
     ngspice, vacask = ngspice_version(), vacask_version()
-    small = _sized(chip.tile, size)
+    bits = chip.precision.weight_bits
+    small = _sized(chip.tile, size, bits)
     wired = _with_wires(small)
     for name, tile in (("without wires", _without_wires(small)), ("with wires", wired)):
         yield checked(
@@ -56,16 +56,16 @@ def circuit_checks(chip: ChipSpec, *, quick: bool = False, seed: int = 0) -> Ite
             ngspice,
             CURRENT,
             "of the largest",
-            lambda tile=tile: _currents(tile, run_ngspice, 3, seed),  # type: ignore[misc]
+            lambda tile=tile: _currents(tile, bits, run_ngspice, 3, seed),  # type: ignore[misc]
         )
-    large = _with_wires(_sized(chip.tile, 64 if quick else 128))
+    large = _with_wires(_sized(chip.tile, 64 if quick else 128, bits))
     yield checked(
         "tile at size",
         f"bitline currents of {large.wordlines} x {large.bitlines}, against the batched solver",
         vacask,
         CURRENT,
         "of the largest",
-        lambda: _currents(large, run_vacask, 1, seed, batched=True),
+        lambda: _currents(large, bits, run_vacask, 1, seed, batched=True),
     )
     yield checked(
         "batched wires",
@@ -73,9 +73,9 @@ def circuit_checks(chip: ChipSpec, *, quick: bool = False, seed: int = 0) -> Ite
         "scipy splu",
         SOLVER,
         "of the largest",
-        lambda: _batched_wires(large, seed),
+        lambda: _batched_wires(large, bits, seed),
     )
-    product = _sized(chip.tile, 16 if quick else 32)
+    product = _sized(chip.tile, 16 if quick else 32, bits)
     yield checked(
         "product",
         "every cycle and group of a product through circuits and the converter's arithmetic, against the "
@@ -83,7 +83,7 @@ def circuit_checks(chip: ChipSpec, *, quick: bool = False, seed: int = 0) -> Ite
         ngspice,
         0.0,
         "of the integers",
-        lambda: _product(product, seed),
+        lambda: _product(chip, product, seed),
     )
     yield checked(
         "dense read",
@@ -103,10 +103,10 @@ def circuit_checks(chip: ChipSpec, *, quick: bool = False, seed: int = 0) -> Ite
     )
 
 
-def _sized(tile: TileSpec, size: int) -> TileSpec:
+def _sized(tile: TileSpec, size: int, bits: int) -> TileSpec:
     """The chip's own tile, or a part of it that holds at least an element and an output."""
     rows = max(min(size, tile.wordlines), tile.numeral.resistors_per_digit)
-    columns = max(min(size, tile.bitlines), tile.bitlines_per_output(BITS))
+    columns = max(min(size, tile.bitlines), tile.bitlines_per_output(bits))
     return shrink(tile, rows, columns)
 
 
@@ -119,19 +119,21 @@ def _with_wires(tile: TileSpec) -> TileSpec:
     return replace(tile, resistor=replace(tile.resistor, wire_resistance_ohm=ohm))
 
 
-def _operands(tile: TileSpec, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _operands(tile: TileSpec, bits: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Digits of one cycle, all wordlines in use, and resident planes that fill the tile."""
-    most, largest = tile.numeral.max_digit, 2 ** (BITS - 1) - 1
+    most = tile.numeral.max_digit
     digits = torch.randint(-most, most + 1, (tile.elements,), generator=generator)
-    resident = torch.randint(-largest, largest + 1, (tile.elements, tile.outputs(BITS)), generator=generator)
-    return digits, resident_planes(resident, BITS, tile)[0]
+    resident = _integers(bits, (tile.elements, tile.outputs(bits)), generator)
+    return digits, resident_planes(resident, bits, tile)[0]
 
 
-def _currents(tile: TileSpec, run: Runner, times: int, seed: int, *, batched: bool = False) -> Outcome:
+def _currents(
+    tile: TileSpec, bits: int, run: Runner, times: int, seed: int, *, batched: bool = False
+) -> Outcome:
     generator = torch.Generator().manual_seed(seed)
     worst, cases = 0.0, 0
     for _ in range(times):
-        digits, planes = _operands(tile, generator)
+        digits, planes = _operands(tile, bits, generator)
         mismatch = draw_mismatch(tile, generator)
         cells = cell_conductance(tile, planes, mismatch)
         ohm = tile.resistor.wire_resistance_ohm
@@ -143,8 +145,8 @@ def _currents(tile: TileSpec, run: Runner, times: int, seed: int, *, batched: bo
     return Outcome(cases=cases, worst=worst)
 
 
-def _batched_wires(tile: TileSpec, seed: int) -> Outcome:
-    _, planes = _operands(tile, torch.Generator().manual_seed(seed))
+def _batched_wires(tile: TileSpec, bits: int, seed: int) -> Outcome:
+    _, planes = _operands(tile, bits, torch.Generator().manual_seed(seed))
     cells, ohm = cell_conductance(tile, planes), tile.resistor.wire_resistance_ohm
     found = effective_conductance(cells, ohm)
     return Outcome(cases=found.numel(), worst=_apart(found, nodal_conductance(cells, ohm)))
@@ -155,11 +157,13 @@ def _apart(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-def _product(tile: TileSpec, seed: int) -> Outcome:
-    """Share of wrong numbers of a product out of circuits.
+def _product(chip: ChipSpec, tile: TileSpec, seed: int) -> Outcome:
+    """Share of numbers of a product that are not what circuits and converter make of it.
 
-    A level within ``FROM_THRESHOLD`` of the largest one from a threshold may become either code; a number
-    that rests on such a conversion is not counted as a case.
+    A level within ``FROM_THRESHOLD`` of the largest one from a whole number of units is taken as that number,
+    which it is without wires: whole sums lie on the thresholds of a converter that rounds down, or whose
+    step is even, and the converter's rule for them is part of what is compared. With wires the reference's
+    own level may be on either side there, and a number be anything between what both codes make of it.
     """
     tile = replace(
         tile,
@@ -167,31 +171,43 @@ def _product(tile: TileSpec, seed: int) -> Outcome:
         resistor=replace(tile.resistor, mismatch=0.0),
         adc=replace(tile.adc, noise=0.0),
     )
+    streams, resides = chip.precision.activation_bits, chip.precision.weight_bits
     generator = torch.Generator().manual_seed(seed)
-    streamed = torch.randint(-127, 128, (1, tile.elements), generator=generator)
-    resident = torch.randint(-127, 128, (tile.elements, tile.outputs(BITS)), generator=generator)
-    planes = resident_planes(resident, BITS, tile)[0]
-    weights = torch.tensor(plane_weights(tile, BITS))
-    digits = digits_of(streamed, tile, BITS)[0]
-    total = torch.zeros(resident.shape[1], dtype=torch.int64)
-    certain = torch.ones(resident.shape[1], dtype=torch.bool)
-    for index, power in enumerate(digit_weights(tile, BITS)):
+    streamed = _integers(streams, (1, tile.elements), generator)
+    resident = _integers(resides, (tile.elements, tile.outputs(resides)), generator)
+    planes = resident_planes(resident, resides, tile)[0]
+    weights = torch.tensor(plane_weights(tile, resides))
+    digits = digits_of(streamed, tile, streams)[0]
+    low = torch.zeros(resident.shape[1], dtype=torch.int64)
+    high, exact = torch.zeros_like(low), torch.zeros_like(low)
+    near = FROM_THRESHOLD * tile.max_sum
+    for index, power in enumerate(digit_weights(tile, streams)):
         for first in range(0, tile.elements, tile.group_elements):
             group = slice(first, first + tile.group_elements)
             driven = torch.zeros_like(digits[:, index])
             driven[group] = digits[group, index]
             sums = sums_of(run_ngspice(tile_circuit(tile, driven, planes)), tile, "ideal")
-            used = sums[: resident.shape[1] * tile.bitlines_per_output(BITS)]
+            used = sums[: resident.shape[1] * tile.bitlines_per_output(resides)]
             levels = used if tile.resident_code == "bits" else used[0::2] - used[1::2]
-            near = FROM_THRESHOLD * tile.max_sum
-            codes, low, high = (
-                convert(levels + shift, tile.adc).view(-1, len(weights)) for shift in (0.0, -near, near)
-            )
-            certain &= (low == high).all(1)
-            total += power * tile.adc.step * (codes.to(torch.int64) * weights).sum(1)
-    right = compute(streamed, resident, tile, BITS, BITS, wires="nodal").values[0]
-    wrong = float((total != right)[certain].double().mean()) if bool(certain.any()) else 0.0
-    return Outcome(cases=int(certain.sum()), worst=wrong)
+            whole = levels.round()
+            taken = torch.where((levels - whole).abs() <= near, whole, levels)
+            codes = [convert(each, tile.adc) for each in (taken, levels - near, levels + near)]
+            each = torch.stack(codes).to(torch.int64).view(3, -1, len(weights)) * weights
+            each = each * power * tile.adc.step
+            exact += each[0].sum(1)
+            low += each.amin(0).sum(1)
+            high += each.amax(0).sum(1)
+    right = compute(streamed, resident, tile, streams, resides, wires="nodal").values[0]
+    outside = right != exact
+    if tile.resistor.wire_resistance_ohm:
+        outside &= (right < low) | (right > high)
+    return Outcome(cases=len(right), worst=float(outside.double().mean()))
+
+
+def _integers(bits: int, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Uniform over the symmetric range of so many bits."""
+    largest = 2 ** (bits - 1) - 1
+    return torch.randint(-largest, largest + 1, shape, generator=generator)
 
 
 def _dense(dense: DenseSpec, cells: int, seed: int) -> Outcome:
