@@ -18,6 +18,7 @@ from ohmformer.specs import override, preset
 from ohmformer.verbs import verify_circuits
 from ohmformer.verbs.verify_circuits import circuit_checks
 from ohmformer.verbs.verify_rows import Check, Outcome, checked
+from ohmformer.verbs.verify_rtl import rtl_checks
 from ohmformer.verbs.verifying import Verification
 
 
@@ -149,6 +150,21 @@ def test_the_command_prints_writes_and_says_by_its_exit_code(
     monkeypatch.setattr("ohmformer.verbs.verifying.CHAINS", (_wrong,))
     assert run(["verify", "--quick"]) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+def test_what_was_found_before_a_part_that_cannot_be_built_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ohmformer.verbs.verifying.CHAINS", (_short, rtl_checks))
+    monkeypatch.setattr("ohmformer.verbs.verify_rtl.LANES", ("reciprocal",))
+    target = tmp_path / "verify.json"
+    command = ["verify", "--quick", "--set", "tile.adc.bitlines_per_adc=4", "--json", str(target)]
+    assert run(command) == 2
+    told = capsys.readouterr()
+    assert "integer functions" in told.out
+    assert "FAILED" not in told.out
+    assert "bitlines_per_adc is 4: with several converters" in told.err.strip().splitlines()[-1]
+    assert not target.exists()
 
 
 def _short(chip: object, *, quick: bool, seed: int, liberty: str | None = None) -> Any:

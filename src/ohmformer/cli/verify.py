@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,12 @@ from ohmformer.cli.options import Debug, Json, Seed, Settings, Threads
 from ohmformer.cli.outputs import open_output
 from ohmformer.cli.setups import one_chip
 
+if TYPE_CHECKING:
+    from ohmformer.verbs.verify_rows import Check
+
 __all__ = ["verify"]
+
+COLUMNS = ("check", "what", "tool", "cases", "worst error", "bound", "verdict", "s")
 
 
 def verify(
@@ -41,28 +46,30 @@ def verify(
     from ohmformer.cli.progress import progress
     from ohmformer.verbs.verifying import verify as run_checks
 
-    with progress() as step:
-        result = run_checks(hardware, quick=quick, seed=seed, liberty=liberty, progress=step)
-    print_rows(
-        output.console,
-        f"{result.chip}: the model against circuits and hardware",
-        ("check", "what", "tool", "cases", "worst error", "bound", "verdict", "s"),
-        [
-            (
-                check.name,
-                check.what,
-                check.tool,
-                str(check.cases),
-                f"{check.worst:.1e} {check.unit}",
-                f"{check.bound:g}",
-                "passed" if check.passed else "FAILED",
-                f"{check.seconds:.1f}",
+    seen: list[Check] = []
+    try:
+        with progress() as step:
+            result = run_checks(
+                hardware, quick=quick, seed=seed, liberty=liberty, progress=step, row=seen.append
             )
-            for check in result.checks
-        ],
-        right=(3, 7),
-    )
+    finally:  # where a part of the chip cannot be built, what was found of the others stands
+        if seen:
+            title = f"{hardware.name}: the model against circuits and hardware"
+            print_rows(output.console, title, COLUMNS, [_row(check) for check in seen], right=(3, 7))
     if json is not None:
         output.write_json("verification", result)
     if not result.passed:
         raise typer.Exit(1)
+
+
+def _row(check: Check) -> tuple[str, ...]:
+    return (
+        check.name,
+        check.what,
+        check.tool,
+        str(check.cases),
+        f"{check.worst:.1e} {check.unit}",
+        f"{check.bound:g}",
+        "passed" if check.passed else "FAILED",
+        f"{check.seconds:.1f}",
+    )

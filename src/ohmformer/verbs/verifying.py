@@ -45,17 +45,21 @@ def verify(
     seed: int = 0,
     liberty: str | os.PathLike[str] | None = None,
     progress: Callable[[str, int, int], object] | None = None,
+    row: Callable[[Check], object] | None = None,
 ) -> Verification:
     """Run every check of a chip.
 
     quick:   small tiles, well under a minute
     liberty: cells to which the hardware's gates are mapped; None: generic gates
-    Error: UserError where a tool is missing or fails.
+    row:     told of each check when it is done; what it has seen stands where a later one cannot be made
+    Error: UserError where a tool is missing or fails, or the chip has a part that cannot be built.
     """
     found: list[Check] = []
     for chain in CHAINS:
         for check in chain(chip, quick=quick, seed=seed, liberty=liberty):
             found.append(check)
+            if row is not None:
+                row(check)
             if progress is not None:
                 progress(check.name, len(found), len(found))
     return Verification(chip=chip.name, quick=quick, checks=tuple(found))

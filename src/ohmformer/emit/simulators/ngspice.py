@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ohmformer.emit.checks import SimulatorError
 from ohmformer.emit.simulators.process import find_tool, last_lines, run_tool, version_line
-from ohmformer.emit.simulators.raw_file import RawFile, read_raw
+from ohmformer.emit.simulators.raw_file import RawFile, read_result
 from ohmformer.emit.spice_circuit import Circuit, circuit_text
 
 __all__ = ["ngspice_version", "run_ngspice", "run_ngspice_text"]
@@ -40,7 +40,7 @@ def run_ngspice_text(text: str, *, limit_s: float = 300.0) -> RawFile:
         # it ends with 0 after some errors: an unknown element, a singular matrix
         if not (folder / "result.raw").exists() or re.search(r"^\s*(fatal )?error\b", printed, re.I | re.M):
             raise SimulatorError(f"ngspice failed. {last_lines(printed)}")
-        return read_raw(folder / "result.raw", "ngspice")
+        return read_result(folder / "result.raw", "ngspice", printed)
 
 
 def ngspice_version() -> str:

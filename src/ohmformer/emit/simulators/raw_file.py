@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ohmformer.emit.checks import SimulatorError
+from ohmformer.emit.simulators.process import last_lines
 
-__all__ = ["RawFile", "read_raw"]
+__all__ = ["RawFile", "read_raw", "read_result"]
 
 _MARK = b"Binary:\n"
 
@@ -35,6 +36,14 @@ class RawFile:
             raise SimulatorError(
                 f"The simulator recorded no {name}: it has {', '.join(self.names[:8])} ..."
             ) from None
+
+
+def read_result(path: Path, tool: str, printed: str) -> RawFile:
+    """As ``read_raw``; an error shows the last lines of what the tool printed."""
+    try:
+        return read_raw(path, tool)
+    except SimulatorError as error:
+        raise SimulatorError(f"{error} {last_lines(printed)}") from None
 
 
 def read_raw(path: Path, tool: str) -> RawFile:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ohmformer.emit.checks import SimulatorError
 from ohmformer.emit.simulators.process import find_tool, last_lines, run_tool
-from ohmformer.emit.simulators.raw_file import read_raw
+from ohmformer.emit.simulators.raw_file import read_result
 from ohmformer.emit.spice_circuit import Circuit, circuit_text
 
 __all__ = ["run_vacask", "vacask_version"]
@@ -32,7 +32,7 @@ def run_vacask(circuit: Circuit, *, limit_s: float = 300.0) -> Tensor:
         printed = run_tool([tool, "circuit.sim"], folder, "VACASK", limit_s)
         if not (folder / "result.raw").exists():
             raise SimulatorError(f"VACASK failed. {last_lines(printed)}")
-        found = read_raw(folder / "result.raw", "VACASK")
+        found = read_result(folder / "result.raw", "VACASK", printed)
     values = [
         found.column(f"V{probe.of}:flow(br)" if probe.kind == "current" else probe.of)[0]
         for probe in circuit.probes
