@@ -331,8 +331,8 @@ def test_columns_err_as_differently_as_with_every_conversion(make_tile):
     """Columns of few large and many small codes beside columns of normal ones: mean square by kind of column.
 
     Errors of a stored operand less what a line takes, 40 columns of each kind, 192 rows. With one variance
-    for all columns the ratio would be 1; the spread is of normal rows of its own and is shrunk, so that a part
-    of the difference stays out: at least half is asked for, and no more than all and 4 standard errors of 5 %
+    for all columns the ratio would be 1; the spread is of normal rows of its own and is shrunk, so a part of
+    the difference stays out: at least half is asked for, and no more than all and 4 standard errors of 5 %
     (1.6 % of 40·192 drawn squares, 3.2 % of 64 rows of calibration, as much for digit-serial).
     """
     tile = make_tile(adc_bits=4)

@@ -54,8 +54,9 @@ from ohmformer.engine.collapsed import exact_product
 from ohmformer.engine.column_spread import column_spread, row_totals
 from ohmformer.engine.conversion_moments import ConversionTable, conversion_table
 from ohmformer.engine.native import kernels, threads
-from ohmformer.engine.randomness import MASK64, Draw, deviate_table, deviates, mix_keys, random_words
+from ohmformer.engine.randomness import MASK64, Draw, deviate_table, deviates, random_words
 from ohmformer.engine.resident import ResidentCodes
+from ohmformer.engine.sampled_columns import code_hash, column_order, columns_of
 from ohmformer.engine.sampled_errors import sample_kernel, sample_tables, sampled_errors
 from ohmformer.engine.whole import whole_matmul
 from ohmformer.numerals import HOST, divide, on_host
@@ -64,7 +65,7 @@ from ohmformer.specs import TileSpec
 SAMPLED = 16  # columns whose sums are computed exactly, for each row
 SUBSETS = 64  # of columns; a row's codes choose one
 BLOCK_CONVERSIONS = 1 << 18  # of a sample computed at once
-COLUMNS, ROWS, ENTRIES, NOISE = 11, 12, 13, 14  # purposes of hashes and random numbers
+NOISE = 14  # purpose of random numbers, beside those of ``sampled_columns``
 ROUNDINGS = 2 / 12  # variance that rounding mean and noise to whole numbers adds (Sheppard)
 
 
@@ -231,34 +232,6 @@ def _line(errors: Tensor, noise: Tensor, y: Tensor, mean_y: Tensor) -> tuple[Ten
     return gain, mean_y, mean, residual.clamp_min(0) + _added(noise) / noise.shape[-1]
 
 
-# --- which columns -------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=256)
-@on_host
-def _order(columns: int) -> Tensor:
-    """The columns in a fixed random order."""
-    keys = mix_keys(torch.full((columns,), COLUMNS, dtype=torch.int64), torch.arange(columns))
-    return keys.argsort()
-
-
-@lru_cache(maxsize=256)
-@on_host
-def _signs(inner: int) -> Tensor:
-    """[inner], float64, fixed random whole numbers in -8 ... 7."""
-    keys = mix_keys(torch.full((inner,), ROWS, dtype=torch.int64), torch.arange(inner))
-    return ((keys & 15) - 8).double()
-
-
-def _hash(codes: Tensor, bits: int) -> Tensor:
-    """A 63-bit hash of each vector of whole numbers [..., inner] (a random projection, then mixed)."""
-    # 2^3·2^7·inner < 2^24 is exact in float32, 2^3·2^16·inner < 2^53 in float64
-    wide = torch.float32 if codes.shape[-1] <= 1 << 14 and bits <= 8 else torch.float64
-    signs = _signs(codes.shape[-1]).to(codes.device, wide)
-    total = whole_matmul(codes.to(wide), signs).long()
-    return mix_keys(total, torch.full_like(total, ENTRIES)) & ((1 << 63) - 1)
-
-
 def _shared_sample(
     job: _Job, left: Tensor, y: Tensor, resident: Tensor | ResidentCodes
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -266,15 +239,15 @@ def _shared_sample(
     columns = y.shape[-1]
     if columns <= SAMPLED:
         every = torch.arange(columns, device=y.device)
-        found = job.sample(left, _columns(resident, every).unsqueeze(0), every.unsqueeze(0))
+        found = job.sample(left, columns_of(resident, every).unsqueeze(0), every.unsqueeze(0))
         return found.mean, found.variance, y, found.parts
     subsets = max(1, min(SUBSETS, columns // SAMPLED))
-    kind = _hash(left[0], job.streamed_bits) % subsets
-    ids = _order(columns)[: subsets * SAMPLED].view(subsets, SAMPLED).to(y.device)
+    kind = code_hash(left[0], job.streamed_bits) % subsets
+    ids = column_order(columns)[: subsets * SAMPLED].view(subsets, SAMPLED).to(y.device)
     at = y[0].gather(1, ids[kind]).double().unsqueeze(0)
     if job.native:
         used, counts = kind.unique(return_counts=True)
-        codes = _columns(resident, ids[used].flatten()).t().unflatten(0, (-1, SAMPLED))
+        codes = columns_of(resident, ids[used].flatten()).t().unflatten(0, (-1, SAMPLED))
         starts = F.pad(counts.cumsum(0), (1, 0))
         native = job.natively(left[0], codes, ids[used], kind.argsort(stable=True), starts)
         return native.mean.unsqueeze(0), native.variance.unsqueeze(0), at, native.parts
@@ -282,7 +255,7 @@ def _shared_sample(
     variance, parts = torch.empty_like(mean), job.weights.new_zeros(2, *job.weights.shape)
     for members, rows, valid in _classes(kind, subsets, job):
         chosen = ids[members]
-        right = _columns(resident, chosen.flatten()).unflatten(1, chosen.shape).transpose(0, 1)
+        right = columns_of(resident, chosen.flatten()).unflatten(1, chosen.shape).transpose(0, 1)
         found = job.sample(left[0, rows], right, chosen)
         own = rows[valid]
         mean[own], variance[own] = found.mean[valid], found.variance[valid]
@@ -310,21 +283,14 @@ def _classes(kind: Tensor, subsets: int, job: _Job) -> Iterator[tuple[Tensor, Te
         first += alike
 
 
-def _columns(resident: Tensor | ResidentCodes, ids: Tensor) -> Tensor:
-    """[inner, id] codes of some columns."""
-    if isinstance(resident, ResidentCodes):
-        return resident.rows(ids).t()
-    return resident[:, ids]
-
-
 def _entry_sample(job: _Job, left: Tensor, y: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same with a resident of its own for every entry: its codes choose its columns."""
     columns = right.shape[-1]
     count = min(columns, SAMPLED)
-    order = _order(columns).to(y.device)
+    order = column_order(columns).to(y.device)
     ids = torch.arange(columns, device=y.device).expand(len(right), columns)
     if columns > SAMPLED:
-        begin = _hash(right[:, :, order[0]], job.resident_bits) % columns
+        begin = code_hash(right[:, :, order[0]], job.resident_bits) % columns
         ids = order[(begin.unsqueeze(-1) + torch.arange(SAMPLED, device=y.device)) % columns]
         right = right.gather(2, ids.unsqueeze(1).expand(-1, right.shape[1], -1))
     per_entry = 0 if job.native else left.shape[1] * job.conversions * count
