@@ -34,8 +34,9 @@ def max_tokens(config: Any) -> int | None:
 def _stretch(config: Any) -> float:
     """By how much rotary frequencies that are found anew beyond the stated length extend it."""
     rope = getattr(config, "rope_parameters", None)
-    dynamic = isinstance(rope, dict) and rope.get("rope_type") == "dynamic"
-    return max(1.0, float(rope.get("factor") or 1.0)) if dynamic else 1.0
+    if not isinstance(rope, dict) or rope.get("rope_type") != "dynamic":
+        return 1.0
+    return max(1.0, float(rope.get("factor") or 1.0))
 
 
 def _inputs(model: nn.Module, batch: int, tokens: int) -> dict[str, Any]:
