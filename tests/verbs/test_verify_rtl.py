@@ -68,8 +68,9 @@ def test_all_words_and_the_gates_of_a_small_tile(monkeypatch):
 
 
 @pytest.mark.parametrize("code", ["bits", "digits"])
-def test_a_chip_with_wires_is_compared_on_whole_sums(code):
+def test_a_chip_with_wires_is_compared_on_whole_sums(code, monkeypatch):
     """Wires act ahead of the converters: the same hardware, waiting longer, gives the same words."""
+    monkeypatch.setattr(verify_rtl, "LANES", ("reciprocal",))
     settings = {
         "tile.resistor.wire_resistance_ohm": 5.0,
         "tile.resistor.unit_resistance_ohm": 1e5,
@@ -81,6 +82,15 @@ def test_a_chip_with_wires_is_compared_on_whole_sums(code):
         "RTL product": 0.0,
         "RTL softmax": 0.0,
     }
+
+
+@pytest.mark.parametrize(("weights", "activations"), [(2, 8), (3, 12), (8, 3)])
+def test_weights_and_activations_of_different_bits(weights, activations, monkeypatch):
+    monkeypatch.setattr(verify_rtl, "LANES", ("reciprocal",))
+    bits = {"precision.weight_bits": weights, "precision.activation_bits": activations}
+    checks = list(rtl_checks(override(CHIP, bits), quick=True))
+    assert len(checks) == 9
+    assert [check.name for check in checks if not check.passed] == []
 
 
 def test_a_fault_fails_its_row(monkeypatch):

@@ -25,7 +25,7 @@ from ohmformer.emit.rtl_text import RtlModule
 from ohmformer.emit.simulators import icarus, yosys
 from ohmformer.functions import LinearSubOps, evaluate, softmax
 from ohmformer.numerals import BalancedNumeral, ResistorCode, digits_for_bits, quantise_per_row, secded
-from ohmformer.specs import ChipSpec, TileSpec
+from ohmformer.specs import ChipSpec, PrecisionSpec, TileSpec
 from ohmformer.verbs.hardware import what_it_takes
 from ohmformer.verbs.verify_rows import Check, Outcome, checked
 
@@ -87,7 +87,7 @@ def rtl_checks(
     yield checked("RTL tile", what, simulator, 0, WRONG, lambda: _tile(quiet, control, rows, seed))
     if not quick:
         yield gates_of("tile", control, lambda module: _tile(quiet, module, 1, seed))
-    part = replace(chip, tile=_part(tile, chip.precision.weight_bits))
+    part = replace(chip, tile=_part(tile, chip.precision))
     product = chip_product(part, 2 * part.tile.elements + 1, chip_product(part).block_columns + 1)
     walk = product_control(product, chip.clock_Hz)
     what = (
@@ -116,12 +116,15 @@ def rtl_checks(
     yield gates_of("error correction", decoder, lambda module: _corrector(data_bits, module, seed))
 
 
-def _part(tile: TileSpec, bits: int) -> TileSpec:
-    """A tile of a few elements and outputs, with converters as the whole one has them."""
+def _part(tile: TileSpec, precision: PrecisionSpec) -> TileSpec:
+    """A tile of a few elements and outputs, with converters as the whole one has them.
+
+    Activations reside too, in attention: one of them must fit, however few bits weights have.
+    """
     resistors = tile.numeral.resistors_per_digit
     wordlines = min(tile.wordlines, PART_ELEMENTS * resistors)
-    per_output = tile.bitlines_per_output(bits)
-    bitlines = min(tile.bitlines, PART_OUTPUTS * per_output)
+    needed = PART_OUTPUTS * tile.bitlines_per_output(precision.weight_bits)
+    bitlines = min(tile.bitlines, max(needed, tile.bitlines_per_output(precision.activation_bits)))
     return replace(
         tile,
         wordlines=wordlines,
