@@ -166,6 +166,28 @@ def test_generated_samples_do_not_depend_on_their_batch():
         assert torch.equal(alone[0], whole[number])
 
 
+@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_steps_of_a_generation_go_on_with_its_samples(family, beams):
+    """Without numbers given, the second of two prompts meets the same noise beside the first and after it.
+
+    The same prompts once more are further samples.
+    """
+    model, ids = deployed(family, "frequent errors"), samples()
+    settings = {"do_sample": False, "max_new_tokens": 5, "min_new_tokens": 5, "pad_token_id": 0}
+    settings |= {"num_beams": beams, "output_scores": True, "return_dict_in_generate": True}
+    whole = model.generate(ids[:2], **settings)
+    again = model.generate(ids[:2], **settings)
+    model.on_chip.restart()
+    parts = [model.generate(ids[number : number + 1], **settings) for number in range(2)]
+    for number, part in enumerate(parts):
+        assert torch.equal(part.sequences[0], whole.sequences[number])
+    for step, scores in enumerate(whole.scores):
+        alone = torch.cat([part.scores[step] for part in parts])
+        assert torch.equal(alone, scores)
+    assert not torch.equal(again.scores[0], whole.scores[0])
+
+
 def test_experts_see_the_batch():
     """The stated exception: tokens gathered for an expert belong to no sample. A run replays itself."""
     model, ids = deployed("mixtral", "frequent errors"), samples()

@@ -163,7 +163,8 @@ def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode, short: bo
         if module.training:
             raise UserError("A deployed model is for inference: call eval() before using it.")
         require_same_device(runtime, args, kwargs)
-        runtime.start_run(*_extent(args, kwargs), inputs=_memory(args, kwargs))
+        encoded = kwargs.get("encoder_outputs") is not None
+        runtime.start_run(*_extent(args, kwargs), inputs=_memory(args, kwargs), encoded=encoded)
         mode.active, mode.plain = True, may_leave(runtime)
         masks = {key: mark_constant(_alias(value)) for key, value in kwargs.items() if "mask" in key}
         try:

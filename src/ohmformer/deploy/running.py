@@ -43,6 +43,7 @@ class Running:
         self.device = HOST  # where the model lies
         self.samples = 0  # sequences met so far, the number of the next one
         self.numbers: Tensor | None = None  # of the samples, where the caller gives them
+        self._last = torch.empty(0, dtype=torch.int64, device=HOST)  # samples of the run before
         self.keys = RunKeys(torch.zeros(1, dtype=torch.int64, device=HOST), 1, 0)
         self.parameters: dict[int, StoredParameter] = {}
         self.coverage: Coverage | None = None
@@ -68,25 +69,44 @@ class Running:
 
     # --- bookkeeping -------------------------------------------------------------------------------
 
-    def start_run(self, batch: int, tokens: int, first: int, inputs: frozenset[int] = frozenset()) -> None:
+    def start_run(
+        self,
+        batch: int,
+        tokens: int,
+        first: int,
+        inputs: frozenset[int] = frozenset(),
+        *,
+        encoded: bool = False,
+    ) -> None:
         """Begin one forward run of ``batch`` samples with ``first`` tokens in the cache.
 
-        inputs: where the addresses given by the caller lie in memory
+        A run with tokens in the cache, or with what an encoder made, goes on with the samples of the run
+        before it; any other begins new ones. A batch may hold several sequences for each (beams).
+
+        inputs:  where the addresses given by the caller lie in memory
+        encoded: the outputs of an encoder are among the arguments
 
         Its noise depends on the seed, the numbers of the samples and the positions of their tokens alone.
         """
-        if self.numbers is None:
+        goes_on = (first > 0 or encoded) and len(self._last) > 0 and batch % len(self._last) == 0
+        numbers = self.numbers if self.numbers is not None else self._last if goes_on else None
+        if numbers is None:
             samples = torch.arange(self.samples, self.samples + batch, device=HOST)
             self.samples += batch
         else:
-            samples = self.numbers.repeat_interleave(max(1, batch // max(1, len(self.numbers))))
+            samples = numbers.repeat_interleave(max(1, batch // max(1, len(numbers))))
             if len(samples) != batch:
                 raise UserError(
-                    f"{len(self.numbers)} samples are numbered, but the batch holds {batch} sequences."
+                    f"{len(numbers)} samples are numbered, but the batch holds {batch} sequences."
                 )
+        self._last = samples
         self.keys = RunKeys(samples, tokens, first)
         self._plan = self._shared_plan = None
         self._inputs = inputs
+
+    def restart(self, samples: int) -> None:
+        """The next run begins new samples, numbered from ``samples``."""
+        self.samples, self._last = samples, self._last[:0]
 
     def misreads(
         self, entry: StoredParameter, rows: Tensor | None = None, *, shared: bool = False

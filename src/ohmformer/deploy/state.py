@@ -84,7 +84,7 @@ class OnChip:
 
     def restart(self, samples: int = 0) -> None:
         """Set the number of the next sample: the same samples after a restart meet the same noise."""
-        self._runtime.samples = samples
+        self._runtime.restart(samples)
 
     @contextmanager
     def numbered(self, samples: Iterable[int]) -> Iterator[None]:
