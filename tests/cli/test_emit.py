@@ -110,7 +110,10 @@ def test_wrong_operands_leave_no_netlist(
         (("tile", "--wordlines", 16384, "--bitlines", 16384), "a netlist holds at most 262144"),
         (("dense", "--wordlines", 1024, "--bitlines", 65536), "a netlist holds at most 262144"),
         (("tile", *TINY), "no circuit has one outside 1e-09"),
-        (("tile", "--operands", "no-such-file.json"), "cannot be read as JSON"),
+        (
+            ("tile", "--operands", "no-such-file.json"),
+            "no-such-file.json: No such file",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_sentence(

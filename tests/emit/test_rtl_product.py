@@ -132,7 +132,7 @@ def test_the_largest_sums_fit_their_words():
         ),
         (
             lambda: ProductLayout(layout=layout(word_bits=24), inner=4000, columns=2),
-            "word_bits is 24: sums of 1000 tiles",
+            "buffer.word_bits is 24: sums of 1000 tiles",
         ),
     ],
 )

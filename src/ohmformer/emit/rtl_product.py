@@ -34,7 +34,7 @@ class ProductLayout:
             raise EmitError(f"inner x columns take {self.tiles} tiles: allowed are {MAX_TILES}.")
         if self.value_bits > self.layout.word_bits:
             raise EmitError(
-                f"word_bits is {self.layout.word_bits}: sums of {self.inner_blocks} tiles take up to "
+                f"buffer.word_bits is {self.layout.word_bits}: sums of {self.inner_blocks} tiles take up to "
                 f"{self.value_bits} bits."
             )
 

@@ -48,7 +48,7 @@ class TileLayout:
             )
         if self.result_bits > self.word_bits:
             raise EmitError(
-                f"word_bits is {self.word_bits}: sums of this tile take up to {self.result_bits} bits."
+                f"buffer.word_bits is {self.word_bits}: sums of this tile take up to {self.result_bits} bits."
             )
 
     @property

@@ -122,7 +122,9 @@ def read_operands(file: str | Path, *names: str) -> dict[str, Any]:
     """
     try:
         found = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"Cannot read the operands {file}: {error.strerror or error}.") from error
+    except ValueError as error:
         raise UserError(f"{file} cannot be read as JSON: operands are {', '.join(names)}.") from error
     if not isinstance(found, dict) or set(found) != set(names):
         raise UserError(f"{file} must hold an object of exactly {', '.join(names)}.")
