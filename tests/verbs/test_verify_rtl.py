@@ -59,6 +59,8 @@ def test_all_words_and_the_gates_of_a_small_tile(monkeypatch):
     checks = {check.name: check for check in rtl_checks(replace(CHIP, tile=tile, function_unit=unit))}
     assert all(check.passed for check in checks.values())
     assert checks["RTL function lanes"].cases == 2**16
+    assert checks["gates of the function lanes"].cases == verify_rtl.QUICK_WORDS
+    assert "reciprocal" in checks["gates of the function lanes"].what
     assert checks["integer functions"].cases == 2 * 2**16
     assert checks["gates of the product"].cases == checks["RTL product"].cases == 4 * 2
     assert checks["gates of the softmax"].cases == 16
@@ -109,6 +111,23 @@ def test_a_fault_fails_its_row(monkeypatch):
         "gates of the encoder",
         "RTL tile",
     ]
+
+
+def test_a_wrong_gate_of_a_lane_is_seen(monkeypatch):
+    monkeypatch.setattr(verify_rtl, "LANES", ("reciprocal",))
+    unit = replace(CHIP.function_unit, segments=8, fraction_bits=8)
+    whole = verify_rtl.yosys.synthesise
+
+    def faulty(module, **settings):
+        made = whole(module, **settings)
+        whole_text = made.netlist.source
+        place = whole_text.rindex(" | ")
+        source = whole_text[:place] + " & " + whole_text[place + 3 :]
+        return replace(made, netlist=replace(made.netlist, whole=source))
+
+    assert verify_rtl._lane_gates(replace(CHIP, function_unit=unit), "gates", 0, None).passed
+    monkeypatch.setattr(verify_rtl.yosys, "synthesise", faulty)
+    assert not verify_rtl._lane_gates(replace(CHIP, function_unit=unit), "gates", 0, None).passed
 
 
 def test_gates_may_be_cells_of_a_liberty_file(monkeypatch, tmp_path):

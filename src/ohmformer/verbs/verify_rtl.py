@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -71,6 +71,8 @@ def rtl_checks(
         WRONG,
         lambda: _lanes(chip, quick, seed),
     )
+    if not quick:
+        yield _lane_gates(chip, gates, seed, liberty)
     yield checked(
         "integer functions",
         "the same words against the model's functions, float64 and float32",
@@ -109,7 +111,8 @@ def rtl_checks(
         yield gates_of("softmax", whole_row, lambda module: _softmax(row, module, chip.clock_Hz, seed))
     data_bits = chip.dense.secded_data_bits or 64
     decoder = corrector(data_bits)
-    what = f"words of {data_bits} bits with every single error and with double ones"
+    unused = "" if chip.dense.secded_data_bits else " (this chip protects none)"
+    what = f"words of {data_bits} bits{unused} with every single error and with double ones"
     yield checked(
         "RTL error correction", what, simulator, 0, WRONG, lambda: _corrector(data_bits, decoder, seed)
     )
@@ -157,13 +160,31 @@ def _words(core: FixedPointFunction, quick: bool, seed: int) -> list[int]:
     return random.Random(seed).sample(every, QUICK_WORDS) if quick else list(every)
 
 
-def _lanes(chip: ChipSpec, quick: bool, seed: int) -> Outcome:
-    """Words whose result, power or flag in RTL is another than the integer function's."""
+def _lane_gates(chip: ChipSpec, tool: str, seed: int, liberty: str | os.PathLike[str] | None) -> Check:
+    """Some words through the gates of every lane."""
+    made = {name: yosys.synthesise(function_lane(_core(chip, name)), liberty=liberty) for name in LANES}
+    netlists = {name: synthesis.netlist for name, synthesis in made.items()}
+    takes = "; ".join(f"{name} {what_it_takes(synthesis)}" for name, synthesis in made.items())
+    what = f"{QUICK_WORDS} words of each: {takes}"
+    return checked(
+        "gates of the function lanes", what, tool, 0, WRONG, lambda: _lanes(chip, True, seed, netlists)
+    )
+
+
+def _core(chip: ChipSpec, name: str) -> FixedPointFunction:
+    return FixedPointFunction(name=name, unit=chip.function_unit)
+
+
+def _lanes(
+    chip: ChipSpec, quick: bool, seed: int, netlists: Mapping[str, RtlModule] | None = None
+) -> Outcome:
+    """Words whose result, power or flag in RTL, or in netlists, is another than the integer function's."""
     cases = wrong = 0
     for name in LANES:
-        core = FixedPointFunction(name=name, unit=chip.function_unit)
+        core = _core(chip, name)
         words = _words(core, quick, seed)
-        seen = icarus.sweep(function_lane(core), {"word": words})
+        module = function_lane(core) if netlists is None else netlists[name]
+        seen = icarus.sweep(module, {"word": words})
         nothing = [0] * len(words)
         powers, flags = seen.get("power", nothing), seen.get("infinite", nothing)
         for word, result, power, infinite in zip(words, seen["result"], powers, flags, strict=True):
@@ -176,7 +197,7 @@ def _models(chip: ChipSpec, quick: bool, seed: int) -> Outcome:
     """Results of integer functions that are not those of ``functions.evaluate``."""
     cases, wrong = 0, 0
     for name in LANES:
-        core = FixedPointFunction(name=name, unit=chip.function_unit)
+        core = _core(chip, name)
         words = _words(core, quick, seed)
         results = [core.evaluate(word) for word in words]
         argument = torch.tensor(words, dtype=torch.float64) * 2.0**-core.input_fraction_bits
