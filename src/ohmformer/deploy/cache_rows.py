@@ -111,7 +111,8 @@ class CacheHome:
     @functools.cached_property
     def of_encoder(self) -> CacheHome:
         """For the tokens of an encoder, whose number has another limit."""
-        return CacheHome(self.runtime, self.mode)
+        with self.mode.region():  # the first cache of an encoder may come in the middle of a run
+            return CacheHome(self.runtime, self.mode)
 
     def note(self, what: str) -> None:
         """A row of the coverage table."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Collection
+from threading import get_ident
 from typing import Any, TypeVar
 
 import torch
@@ -124,7 +125,7 @@ def install(deployed: Model, runtime: Runtime, allow: Collection[str], check: bo
     mode = ChipMode(runtime, allow)
     for buffer in deployed.buffers():
         mark_constant(buffer)
-    shortcuts = Shortcuts(runtime, mode)
+    shortcuts = Shortcuts(deployed, runtime, mode)
     home = CacheHome(runtime, mode, max_tokens(getattr(deployed, "config", None)))
     for module in deployed.modules():
         form = rms_norm_form(module)
@@ -158,22 +159,23 @@ def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode, short: bo
 
     @functools.wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        if mode.active:
+        if mode.active and mode.thread == get_ident():
             return original(*args, **kwargs) if short else mode.watch(original, args, kwargs)
         if module.training:
             raise UserError("A deployed model is for inference: call eval() before using it.")
         require_same_device(runtime, args, kwargs)
         encoded = kwargs.get("encoder_outputs") is not None
-        runtime.start_run(*_extent(args, kwargs), inputs=_memory(args, kwargs), encoded=encoded)
-        mode.active, mode.plain = True, may_leave(runtime)
-        masks = {key: mark_constant(_alias(value)) for key, value in kwargs.items() if "mask" in key}
-        try:
-            with torch.no_grad(), full_precision(runtime.device), mode:
-                return original(*args, **{**kwargs, **masks})
-        finally:
-            mode.active = mode.plain = False
+        with mode.lock:  # one run at a time, whatever the thread
+            runtime.start_run(*_extent(args, kwargs), inputs=_memory(args, kwargs), encoded=encoded)
+            mode.active, mode.plain, mode.thread = True, may_leave(runtime), get_ident()
+            masks = {key: mark_constant(_alias(value)) for key, value in kwargs.items() if "mask" in key}
+            try:
+                with torch.no_grad(), full_precision(runtime.device), mode:
+                    return original(*args, **{**kwargs, **masks})
+            finally:
+                mode.active = mode.plain = False
 
-    module.forward = forward
+    module.forward = mode.forwards[module] = forward
 
 
 FIRST_INPUTS = ("decoder_input_ids", "decoder_inputs_embeds", "input_ids", "inputs_embeds", "hidden_states")

@@ -6,10 +6,11 @@ import functools
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode, _push_mode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -65,6 +66,9 @@ class ChipMode(TorchFunctionMode):
         self.plain = False  # whether this run may leave the interception where its source shows that it can
         self.away = False  # whether it has left it
         self.pending = False  # whether what runs can take rows of a cache as codes
+        self.lock = RLock()  # held by the thread whose run is going on
+        self.thread = 0
+        self.forwards: dict[nn.Module, Callable[..., Any]] = {}  # as they were when the model was deployed
         self._known: dict[Callable[..., Any], _Known] = {}
 
     @contextmanager

@@ -76,6 +76,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
 def settle(deployed: nn.Module, runtime: Runtime) -> None:
     """Note where ``deployed`` lies, put its rotary tables into host memory, and make it movable."""
     runtime.device = device_of(deployed)
+    runtime.alive = tuple(deployed.parameters())
     for module in deployed.modules():
         if is_rotary_table(module) and runtime.device.type != "meta":
             _put_buffers(module, {}, lambda buffer: buffer.to(HOST))
@@ -121,6 +122,7 @@ def _move(deployed: nn.Module, runtime: Runtime, convert: Callable[[Tensor], Ten
             _put_buffers(module, made, convert)
     entries = {id(made[old]): entry.on(device) for old, entry in runtime.parameters.items()}
     runtime.moved(device, entries)
+    runtime.alive = tuple(deployed.parameters())
     # the old parameters live until here, so that no identity was given twice
     made.clear()
     return deployed

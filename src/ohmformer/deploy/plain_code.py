@@ -7,19 +7,22 @@ else is left alone and runs intercepted, operation by operation; so is source th
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import builtins
+import dis
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from ohmformer.deploy.names import words
 
@@ -31,6 +34,7 @@ MOVING = words(
 ASKED = words("shape dtype device ndim")  # of tensors, besides
 # Methods of what is no tensor: caches, dictionaries, loggers, the table of attention functions.
 FOREIGN = words("update get get_seq_length get_interface warning_once")
+_ANNOTATIONS = __future__.annotations.compiler_flag  # they stand outside the body
 HARMLESS = words("isinstance hasattr len int tuple list range bool")
 TENSOR_NAMES = frozenset(name for name in dir(Tensor) if not name.startswith("__"))
 SUMS = (ast.Add, ast.Sub, ast.Mult)
@@ -74,6 +78,8 @@ class PlainCode:
     methods:   what it calls on ``self``: modules, methods and other callables
     reads:     what of ``self`` it looks at, as dotted names
     tables:    global objects of which it calls a method (``ALL_ATTENTION_FUNCTIONS``)
+    asked:     what it looks at, or calls, on anything but ``self``
+    known:     every global name in it
     caches:    whether it writes into a cache
     """
 
@@ -82,6 +88,8 @@ class PlainCode:
     methods: frozenset[str]
     reads: frozenset[str]
     tables: frozenset[str]
+    asked: frozenset[str]
+    known: frozenset[str]
     caches: bool
 
 
@@ -107,6 +115,8 @@ def plain_code(function: Callable[..., Any]) -> PlainCode | None:
         return None
     if not isinstance(tree, ast.FunctionDef) or tree.name != function.__code__.co_name:
         return None
+    if not _runs(tree, function.__code__):
+        return None
     reader = _Reader(tree, function.__globals__, function.__code__)
     try:
         for statement in tree.body:
@@ -119,8 +129,30 @@ def plain_code(function: Callable[..., Any]) -> PlainCode | None:
         methods=frozenset(reader.methods),
         reads=frozenset(reader.reads),
         tables=frozenset(reader.tables),
+        asked=frozenset(reader.asked),
+        known=frozenset(name for name in function.__code__.co_names if name in function.__globals__),
         caches=reader.caches,
     )
+
+
+def _runs(tree: ast.FunctionDef, code: CodeType) -> bool:
+    """Whether the source that was found is what runs: a file may have changed since it was read."""
+    tree.decorator_list = []
+    made = compile(ast.Module([tree], []), "source", "exec", _ANNOTATIONS, True)
+    found = [one for one in made.co_consts if isinstance(one, CodeType) and one.co_name == tree.name]
+    first = ast.get_docstring(tree) is not None  # whose indentation was taken off
+    return any(
+        one.co_consts[first:] == code.co_consts[first:] and _steps(one) == _steps(code) for one in found
+    )
+
+
+def _steps(code: CodeType) -> list[tuple[str, Any]]:
+    """What code does, step by step; calls of methods of imported modules are compiled in two ways."""
+    jumps = {*dis.hasjrel, *dis.hasjabs}
+    return [
+        ("LOAD_ATTR" if step.opname == "LOAD_METHOD" else step.opname, step.opcode in jumps or step.argval)
+        for step in dis.get_instructions(code)
+    ]
 
 
 class _Reader:
@@ -138,6 +170,7 @@ class _Reader:
         self.methods: set[str] = set()
         self.reads: set[str] = set()
         self.tables: set[str] = set()
+        self.asked: set[str] = set()
         self._chosen = _interfaces(tree)
 
     def read(self, node: ast.AST) -> None:
@@ -205,6 +238,7 @@ class _Reader:
         # ``values`` is a method of tensors, but of the layer of a cache it is what was read
         if node.attr in TENSOR_NAMES and node.attr not in ASKED and node.attr != "values":
             raise _NotPlain
+        self.asked.add(node.attr)
         self.read(node.value)
 
     def _unaryop(self, node: ast.UnaryOp) -> None:
@@ -248,6 +282,7 @@ class _Reader:
         if called.attr not in MOVING and called.attr not in FOREIGN:
             raise _NotPlain
         self.caches = self.caches or called.attr == "update"
+        self.asked.add(called.attr)
         if called.attr in FOREIGN and root is not None and root in self.known and root not in self.locals:
             self.tables.add(root)
             return
@@ -330,8 +365,15 @@ def _interfaces(tree: ast.FunctionDef) -> set[str]:
     return found - others
 
 
+# What plain code may look at on its module; of anything else its methods could compute.
+WORTH = (bool, int, float, str, type(None), list, tuple, dict, torch.dtype, type)
+FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
+OWNED = (nn.Module, PreTrainedConfig, *WORTH, *FUNCTIONS)
+CALLED = (nn.Module, type(None), *FUNCTIONS)
+
+
 def owned_plainly(module: nn.Module, code: PlainCode) -> bool:
-    """Whether what plain code looks at on ``module`` is no tensor: modules, numbers, settings."""
+    """Whether plain code looks at modules and settings of ``module`` alone, and calls what is known."""
     for name in code.reads | code.methods:
         value: Any = module
         for part in name.split("."):
@@ -339,6 +381,16 @@ def owned_plainly(module: nn.Module, code: PlainCode) -> bool:
                 break
             value = getattr(value, part, None)
         else:
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) or not isinstance(value, CALLED if name in code.methods else OWNED):
                 return False
-    return True
+    return all(type(child).__call__ is nn.Module.__call__ for child in module.children())
+
+
+def names_on(model: nn.Module) -> frozenset[str]:
+    """What plain code cannot ask anything but ``self`` for: stored tensors, and methods of modules."""
+    found: set[str] = set()
+    for module in model.modules():
+        found.update(module._parameters, module._buffers)
+        if not isinstance(module, (nn.ModuleDict, nn.ParameterDict)):
+            found.update(name for name in MOVING | FOREIGN if hasattr(module, name))
+    return frozenset(found)

@@ -46,6 +46,7 @@ class Running:
         self._last = torch.empty(0, dtype=torch.int64, device=HOST)  # samples of the run before
         self.keys = RunKeys(torch.zeros(1, dtype=torch.int64, device=HOST), 1, 0)
         self.parameters: dict[int, StoredParameter] = {}
+        self.alive: tuple[Tensor, ...] = ()  # what ``parameters`` names by identity, lest one be given twice
         self.coverage: Coverage | None = None
         self.recorder: Recorder | None = None
         self.path: list[str] = []

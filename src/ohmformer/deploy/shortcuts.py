@@ -27,7 +27,7 @@ from ohmformer.deploy.forms import attention_form, rotary_form
 from ohmformer.deploy.interception import ChipMode
 from ohmformer.deploy.operations import RULES
 from ohmformer.deploy.pieces import attention_call, rotary_call
-from ohmformer.deploy.plain_code import PlainCode, owned_plainly, plain_code, without_checkpoints
+from ohmformer.deploy.plain_code import PlainCode, names_on, owned_plainly, plain_code, without_checkpoints
 from ohmformer.deploy.runtime import Runtime
 
 Forward = Callable[..., Any]
@@ -49,8 +49,9 @@ def may_leave(runtime: Runtime) -> bool:
 class Shortcuts:
     """The shortcuts of one deployed model."""
 
-    def __init__(self, runtime: Runtime, mode: ChipMode) -> None:
+    def __init__(self, model: nn.Module, runtime: Runtime, mode: ChipMode) -> None:
         self.runtime, self.mode = runtime, mode
+        self._taken = names_on(model)
         self._globals: dict[int, dict[str, Any]] = {}
         self._functions: dict[Forward, Forward] = {}
         self._spaces: dict[int, _Space] = {}
@@ -60,6 +61,7 @@ class Shortcuts:
     def of_operation(self, module: nn.Module) -> Forward | None:
         """The forward of a module that is one operation of the chip; None for any other."""
         maker = _OPERATIONS.get(type(module))
+        stored = "weight" if isinstance(module, (nn.Linear, Conv1D)) else None
         own = maker is None or "forward" in module.__dict__ or _has_own_forward(module)
         direct = None if own or maker is None else maker(module, self.runtime)
         if direct is None or self.mode.allow:
@@ -70,10 +72,12 @@ class Shortcuts:
         def forward(*args: Any, **kwargs: Any) -> Any:
             if kwargs or len(args) != 1 or module.training or is_constant(args[0]):
                 return mode.watch(original, args, kwargs)
+            if not mode.plain and not mode.away:
+                return original(*args)
+            if stored and self.runtime.block_of(module._parameters[stored]) is None:  # exchanged since
+                return mode.watch(original, args, kwargs)
             if mode.away:
                 return direct(args[0])
-            if not mode.plain:
-                return original(*args)
             with mode.region():
                 return direct(args[0])
 
@@ -85,10 +89,12 @@ class Shortcuts:
         """The forward of a module of plain code; None for any other."""
         kind = without_checkpoints(type(module).forward)
         code = None if "forward" in module.__dict__ or self.mode.allow else plain_code(kind)
-        if code is None or not owned_plainly(module, code):
+        if code is None or code.asked & self._taken or not owned_plainly(module, code):
             return None
         overridden = {name: made for name in code.methods if (made := self._method(module, name)) is not None}
         fast = self._copy(kind, code).__get__(module)
+        same = self._known(kind, code)
+        same += [(vars(module), name, overridden.get(name)) for name in code.methods - set(module._modules)]
         original, mode = module.forward, self.mode
         children, reached = dict(module._modules), (module, *_reached(module))
 
@@ -97,6 +103,11 @@ class Shortcuts:
                 return False
             for child in reached:
                 if child._forward_hooks or child._forward_pre_hooks:
+                    return False
+                if vars(child).get("forward") is not mode.forwards.get(child):
+                    return False
+            for names, name, value in same:
+                if names.get(name) is not value:
                     return False
             return not code.caches or _caches_known(args, kwargs)
 
@@ -126,6 +137,16 @@ class Shortcuts:
             return None
         return self.mode.watched(value)
 
+    def _known(self, function: Any, code: PlainCode) -> list[tuple[dict[str, Any], str, Any]]:
+        """The global names that must stand for what they stood for when the copy was made."""
+        names = function.__globals__
+        found = [(names, name, names[name]) for name in sorted(code.known)]
+        for name in sorted(code.functions):
+            inner = plain_code(names[name])
+            if inner is not None and names[name] is not function:
+                found += self._known(names[name], inner)
+        return found
+
     def _copy(self, function: Any, code: PlainCode) -> Any:
         """``function`` with global names that lead to the chip."""
         names = self._globals.setdefault(id(function.__globals__), dict(function.__globals__))
@@ -147,7 +168,8 @@ class Shortcuts:
         found = self._functions.get(function)
         if found is None:
             code = plain_code(function)
-            if code is None or code.methods or code.reads or code.tables or code.caches:
+            reaches = code is None or code.methods or code.reads or code.tables or code.caches
+            if code is None or reaches or code.asked & self._taken:
                 found = self.mode.watched(function)
             else:
                 found = self._copy(function, code)
@@ -171,9 +193,12 @@ class _Space:
 
     def __init__(self, module: ModuleType, shortcuts: Shortcuts) -> None:
         self._module, self._shortcuts = module, shortcuts
+        self._torch = module.__name__.partition(".")[0] == "torch"
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
+        if not self._torch and callable(value):  # its names are its own
+            return self._shortcuts.mode.watched(value)
         if isinstance(value, ModuleType):
             value = self._shortcuts._space(value)
         elif callable(value) and not isinstance(value, type) and value not in JOINING:
@@ -213,9 +238,10 @@ def _reached(module: nn.Module) -> tuple[nn.Module, ...]:
 
 def _caches_known(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether every cache in a call lies on the chip."""
-    for name in CACHE_NAMES:
-        value = kwargs.get(name)
-        if value is not None and not (isinstance(value, Cache) and hasattr(value, HOME)):
+    for name, value in kwargs.items():
+        if isinstance(value, NO_CACHE) and (name not in CACHE_NAMES or value is None):
+            continue
+        if hasattr(value, "update") and not (isinstance(value, Cache) and hasattr(value, HOME)):
             return False
     return all(
         isinstance(value, NO_CACHE) or (isinstance(value, Cache) and hasattr(value, HOME)) for value in args
