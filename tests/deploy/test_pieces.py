@@ -93,7 +93,42 @@ def with_state(
     return torch.matmul(scores, value).transpose(1, 2).contiguous(), scores
 
 
-@pytest.mark.parametrize("function", [mask_first, by_size, with_state])
+def limited(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Its limit lies beyond the numbers of a probe."""
+    scores = (torch.matmul(query, key.transpose(2, 3)) * scaling).clamp(-3e2, 3e2)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    scores = nn.functional.softmax(scores, dim=-1)
+    return torch.matmul(scores, value).transpose(1, 2).contiguous(), scores
+
+
+def nearest(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """It forgets what lies further back than a probe is long."""
+    key, value = key[:, :, -128:], value[:, :, -128:]
+    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    scores = nn.functional.softmax(scores, dim=-1)
+    return torch.matmul(scores, value).transpose(1, 2).contiguous(), scores
+
+
+@pytest.mark.parametrize("function", [mask_first, by_size, with_state, limited, nearest])
 def test_another_function_is_left_as_it_is(function: Any) -> None:
     assert attention_form(function) is None
 
