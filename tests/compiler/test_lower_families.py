@@ -38,6 +38,18 @@ def works(program: Program) -> Counter[tuple[Any, ...]]:
     return Counter(found for subop in program.subops if (found := work(subop)) is not None)
 
 
+# Falcon's attention writes its products out where it is traced, and calls torch's where it runs.
+WRITTEN_OUT = {"attention scores": "matmul", "attention context": "matmul", "mask": "addition"}
+
+
+def written_out(works: Counter[tuple[Any, ...]]) -> Counter[tuple[Any, ...]]:
+    """The same work, with the parts of torch's attention under the names of plain operations."""
+    found: Counter[tuple[Any, ...]] = Counter()
+    for (module, operation, *counts), times in works.items():
+        found[(module, WRITTEN_OUT.get(operation, operation), *counts)] += times
+    return found
+
+
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_program_holds_what_the_deployed_model_runs(name: str) -> None:
     """Products, function calls and dense reads are equal one by one, module paths and words included."""
@@ -46,7 +58,8 @@ def test_a_program_holds_what_the_deployed_model_runs(name: str) -> None:
     program = lower(graph, CHIP)
     verify(program)
     recorded = trace_deployed(deploy(shape_model(FAMILIES[name].make_config()), CHIP), batch=2, tokens=5)
-    assert works(program) == works(recorded)
+    run = works(recorded)
+    assert works(program) == (written_out(run) if name == "falcon" else run)
     assert program.stored_words == recorded.stored_words
     assert program.macs == recorded.macs
 
@@ -73,6 +86,8 @@ def test_the_cache_is_written_and_read_as_its_phase_says(name: str) -> None:
     batch, tokens, context = 2, 4, 3
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    if name == "falcon" and text.multi_query:  # all heads share one of keys and one of values
+        heads = 1
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     token = 2 * text.num_hidden_layers * batch * heads * width
     for phase, new, past in (("prefill", tokens, 0), ("decode", 1, context)):
