@@ -23,7 +23,7 @@ from ohmformer.specs import FunctionUnitSpec, NumeralSpec, preset
 TILE = preset("wang2024").tile
 NAMES = ("exp", "reciprocal", "rsqrt", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "quick_gelu")
 SENTENCE = re.compile(
-    r"^(word_bits|bitlines_per_adc|bitlines|wordlines|input_fraction_bits) is \d+: [^\n]+\.$"
+    r"^(buffer\.word_bits|bitlines_per_adc|bitlines|wordlines|input_fraction_bits) is \d+: [^\n]+\.$"
 )
 
 
