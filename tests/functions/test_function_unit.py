@@ -174,3 +174,11 @@ def test_unknown_functions_and_integers_are_refused(make_unit):
         functions.evaluate("gelo", torch.zeros(1), make_unit())
     with pytest.raises(FunctionError, match="torch.int64"):
         functions.evaluate("exp", torch.zeros(1, dtype=torch.int64), make_unit())
+
+
+def test_a_table_lies_on_each_device_once(make_unit):
+    table = functions.table_of("gelu", make_unit(64, 16))
+    elsewhere = torch.device("meta")
+    padded, rises = table.columns(elsewhere)
+    assert (padded.device.type, rises.shape) == ("meta", table.columns()[1].shape)
+    assert table.columns(elsewhere)[0] is padded
