@@ -13,26 +13,9 @@ from ohmformer.emit.simulators import icarus, yosys
 from ohmformer.errors import UserError
 from ohmformer.specs import NumeralSpec
 
+from ..liberty import LIBERTY
+
 ENCODER = encoder(NumeralSpec(radix=3, polarity="shared"), 4)
-LIBERTY = """library (small) {
-  cell (INV) {
-    area : 0.5;
-    pin (A) { direction : input; }
-    pin (Y) { direction : output; function : "!A"; }
-  }
-  cell (BUF) {
-    area : 0.9;
-    pin (A) { direction : input; }
-    pin (Y) { direction : output; function : "A"; }
-  }
-  cell (NAND) {
-    area : 0.8;
-    pin (A) { direction : input; }
-    pin (B) { direction : input; }
-    pin (Y) { direction : output; function : "!(A&B)"; }
-  }
-}
-"""
 
 
 def gate(body: str) -> RtlModule:

@@ -10,26 +10,9 @@ from ohmformer.specs import override, preset
 from ohmformer.verbs import verify_rtl
 from ohmformer.verbs.verify_rtl import rtl_checks
 
+from ..liberty import LIBERTY
+
 CHIP = preset("wang2024")
-LIBERTY = """library (small) {
-  cell (INV) {
-    area : 0.5;
-    pin (A) { direction : input; }
-    pin (Y) { direction : output; function : "!A"; }
-  }
-  cell (BUF) {
-    area : 0.9;
-    pin (A) { direction : input; }
-    pin (Y) { direction : output; function : "A"; }
-  }
-  cell (NAND) {
-    area : 0.8;
-    pin (A) { direction : input; }
-    pin (B) { direction : input; }
-    pin (Y) { direction : output; function : "!(A&B)"; }
-  }
-}
-"""
 
 
 @pytest.mark.parametrize("name", ["wang2024", "wang2024_4bit_cells"])

@@ -58,17 +58,8 @@ class PreciseRuntime(Runtime):
         elif outliers:
             self._fused = _SoftmaxByStep(chip, engine)
 
-    def start_run(
-        self,
-        batch: int,
-        tokens: int,
-        first: int,
-        inputs: frozenset[int] = frozenset(),
-        *,
-        encoded: bool = False,
-    ) -> None:
-        """Begin one forward run (see ``Runtime.start_run``)."""
-        super().start_run(batch, tokens, first, inputs, encoded=encoded)
+    def run_started(self) -> None:
+        """The places of operands are counted from the start of a run."""
         self._sites.start_run()
 
     # --- calibrated scales -------------------------------------------------------------------------

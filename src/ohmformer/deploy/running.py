@@ -104,6 +104,10 @@ class Running:
         self.keys = RunKeys(samples, tokens, first)
         self._plan = self._shared_plan = None
         self._inputs = inputs
+        self.run_started()
+
+    def run_started(self) -> None:
+        """What else begins with a run; nothing here."""
 
     def restart(self, samples: int) -> None:
         """The next run begins new samples, numbered from ``samples``."""
