@@ -26,11 +26,12 @@ def test_the_hardware_of_a_preset_passes(name):
         "RTL tile",
         "RTL product",
         "RTL softmax",
+        "RTL read controller",
         "RTL error correction",
         "gates of the error correction",
     ]
     assert all(check.passed for check in checks)
-    assert [check.cases for check in checks] == [256, 256, 10000, 20000, 16, 3, 16, 1073, 1073]
+    assert [check.cases for check in checks] == [256, 256, 10000, 20000, 16, 3, 16, 32, 1073, 1073]
     assert {check.worst for check in checks if check.unit == verify_rtl.WRONG} == {0.0}
 
 
@@ -47,6 +48,7 @@ def test_all_words_and_the_gates_of_a_small_tile(monkeypatch):
     assert checks["integer functions"].cases == 2 * 2**16
     assert checks["gates of the product"].cases == checks["RTL product"].cases == 4 * 2
     assert checks["gates of the softmax"].cases == 16
+    assert checks["gates of the read controller"].cases == 32
     assert "gates" in checks["gates of the softmax"].what
     assert checks["gates of the tile"].cases == 1
     assert checks["gates of the tile"].tool.startswith("Yosys 0.")
@@ -74,7 +76,7 @@ def test_weights_and_activations_of_different_bits(weights, activations, monkeyp
     monkeypatch.setattr(verify_rtl, "LANES", ("reciprocal",))
     bits = {"precision.weight_bits": weights, "precision.activation_bits": activations}
     checks = list(rtl_checks(override(CHIP, bits), quick=True))
-    assert len(checks) == 9
+    assert len(checks) == 10
     assert [check.name for check in checks if not check.passed] == []
 
 
@@ -94,6 +96,18 @@ def test_a_fault_fails_its_row(monkeypatch):
         "gates of the encoder",
         "RTL tile",
     ]
+
+
+@pytest.mark.parametrize("data_bits", [0, 24, 64])
+def test_a_controller_reads_what_the_dense_crossbar_does(data_bits):
+    chip = replace(CHIP, dense=replace(CHIP.dense, secded_data_bits=data_bits))
+    module = verify_rtl.chip_module(chip, "dense_control")
+    found = verify_rtl._reads(chip, module, 0)
+    assert found.worst == 0
+    assert (found.cases > 32) == (data_bits > 0)
+    body = module.body.replace("n0_0, ", "n0_1, ").replace(", n0_0}", ", n0_1}")
+    assert body != module.body
+    assert verify_rtl._reads(chip, replace(module, body=body), 0).worst > 0
 
 
 def test_a_wrong_gate_of_a_lane_is_seen(monkeypatch):

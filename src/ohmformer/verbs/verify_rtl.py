@@ -11,7 +11,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ohmformer.crossbars import compute
+from ohmformer.crossbars import DenseCrossbar, compute
+from ohmformer.devices import read
 from ohmformer.emit.rtl_chip import chip_layout, chip_module, chip_product
 from ohmformer.emit.rtl_dense import corrector
 from ohmformer.emit.rtl_encoder import sign_lines
@@ -19,6 +20,7 @@ from ohmformer.emit.rtl_function import function_lane
 from ohmformer.emit.rtl_function_model import FixedPointFunction, Result
 from ohmformer.emit.rtl_play import play_matrix, play_product, play_softmax
 from ohmformer.emit.rtl_product import ProductLayout, product_control
+from ohmformer.emit.rtl_reads import play_reads
 from ohmformer.emit.rtl_shift_add import TileLayout
 from ohmformer.emit.rtl_softmax import SoftmaxRow, softmax_row
 from ohmformer.emit.rtl_text import RtlModule
@@ -36,6 +38,8 @@ QUICK_WORDS = 2000
 MAX_DOUBLES = 1000
 PART_ELEMENTS, PART_OUTPUTS = 4, 2  # of the tiles of a product over several
 SOFTMAX_ROWS = 4
+BANK_SHAPE = (4, 8)  # of the numbers that are read
+STUCK = 0.02  # of the cells, at least: some words are put right, some are beyond that
 WRONG = "wrong cases"
 
 
@@ -109,6 +113,11 @@ def rtl_checks(
     )
     if not quick:
         yield gates_of("softmax", whole_row, lambda module: _softmax(row, module, chip.clock_Hz, seed))
+    reader = chip_module(chip, "dense_control")
+    what = f"{math.prod(BANK_SHAPE)} numbers of a bank with stuck cells, as the dense crossbar reads them"
+    yield checked("RTL read controller", what, simulator, 0, WRONG, lambda: _reads(chip, reader, seed))
+    if not quick:
+        yield gates_of("read controller", reader, lambda module: _reads(chip, module, seed))
     data_bits = chip.dense.secded_data_bits or 64
     decoder = corrector(data_bits)
     unused = "" if chip.dense.secded_data_bits else " (this chip protects none)"
@@ -273,6 +282,30 @@ def _softmax(row: SoftmaxRow, module: RtlModule, clock_Hz: float, seed: int) -> 
     reference = softmax(argument, row.unit, linear)
     found = play_softmax(row, words.tolist(), clock_Hz, module=module).values.float()
     return Outcome(cases=reference.numel(), worst=float((found != reference).sum()))
+
+
+def _reads(chip: ChipSpec, module: RtlModule, seed: int) -> Outcome:
+    """Numbers, and status of protected words, other than those of ``DenseCrossbar.read_words``."""
+    bits, noise = chip.precision.weight_bits, chip.dense.cell.noise
+    cell = replace(chip.dense.cell, noise=replace(noise, stuck_low_rate=max(noise.stuck_low_rate, STUCK)))
+    dense = replace(chip.dense, cell=cell)
+    generator = torch.Generator().manual_seed(seed)
+    half = 1 << bits - 1
+    crossbar = DenseCrossbar.program(
+        torch.randint(-half, half, BANK_SHAPE, generator=generator), dense, bits, generator
+    )
+    state = generator.get_state()
+    values, status = crossbar.read_words(0, BANK_SHAPE[0], generator)
+    generator.set_state(state)
+    levels = read(crossbar.conductance_S.flatten(0, 1), cell, generator).flatten().tolist()
+    check_base = len(levels)
+    if dense.secded_data_bits:
+        levels += read(crossbar.check_conductance_S, cell, generator).flatten().tolist()
+    numbers, codes = play_reads(dense, bits, chip.clock_Hz, module, levels, values.numel(), check_base)
+    wrong = sum(mine != its for mine, its in zip(numbers, values.flatten().long().tolist(), strict=True))
+    if dense.secded_data_bits:
+        wrong += sum(mine != its for mine, its in zip(codes, status.tolist(), strict=True))
+    return Outcome(cases=len(numbers) + len(codes), worst=float(wrong))
 
 
 def _corrector(data_bits: int, module: RtlModule, seed: int) -> Outcome:
