@@ -34,8 +34,7 @@ def code_of(total):
 
 async def converters(dut):
     """Answer ``convert``, now and then a clock late; count conversions."""
-    bits, planes, outputs = CASE["code_bits"], CASE["planes"], CASE["outputs"]
-    weights, resident, counts = CASE["weights"], CASE["resident"], CASE["counts"]
+    bits, weights, resident, counts = CASE["code_bits"], CASE["weights"], CASE["resident"], CASE["counts"]
     counts["conversions"] = 0
     seen, waited = None, 0
     dut.codes_valid.value = 0
@@ -52,15 +51,17 @@ async def converters(dut):
             continue
         if seen is None:
             seen = levels(dut, weights)
-        output, plane = divmod(place, planes)
         word = 0
-        for converter in range(CASE["converters"]):
-            column = resident[plane][converter * outputs + output]
+        for converter, places in enumerate(CASE["seen"]):
+            if str(place) not in places:
+                continue
+            output, plane = places[str(place)]
+            column = resident[plane][output]
             total = sum(level * switch for level, switch in zip(seen, column, strict=True))
             word |= (code_of(total) & ((1 << bits) - 1)) << converter * bits
+            counts["conversions"] += 1
         dut.codes.value = word
         dut.codes_valid.value = 1
-        counts["conversions"] += CASE["converters"]
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")

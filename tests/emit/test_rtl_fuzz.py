@@ -22,9 +22,7 @@ from ohmformer.specs import FunctionUnitSpec, NumeralSpec, preset
 
 TILE = preset("wang2024").tile
 NAMES = ("exp", "reciprocal", "rsqrt", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh", "quick_gelu")
-SENTENCE = re.compile(
-    r"^(buffer\.word_bits|bitlines_per_adc|bitlines|wordlines|input_fraction_bits) is \d+: [^\n]+\.$"
-)
+SENTENCE = re.compile(r"^(buffer\.word_bits|bitlines|wordlines|input_fraction_bits) is \d+: [^\n]+\.$")
 
 
 def numeral(source):

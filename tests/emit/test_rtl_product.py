@@ -27,6 +27,7 @@ def layout(
     outputs=2,
     bits=(8, 8),
     per_adc=None,
+    adc_lines=None,
     word_bits=32,
     **adc,
 ):
@@ -44,7 +45,7 @@ def layout(
         adc=replace(TILE.adc, noise=0.0, bitlines_per_adc=256, **adc),
     )
     per_output = tile.bitlines_per_output(bits[1])
-    converter = replace(tile.adc, bitlines_per_adc=(per_adc or outputs) * per_output)
+    converter = replace(tile.adc, bitlines_per_adc=adc_lines or (per_adc or outputs) * per_output)
     tile = replace(tile, bitlines=outputs * per_output, adc=converter)
     return TileLayout(tile=tile, streamed_bits=bits[0], resident_bits=bits[1], word_bits=word_bits)
 
@@ -78,6 +79,8 @@ CASES = {
     "a lossy converter that clips, half to even": (layout(bits=(8, 8), step=3, rounding="half_even"), 9, 3),
     "half up": (layout(step=2, rounding="half_up"), 9, 3),
     "down": (layout(step=3, rounding="floor", radix=5), 9, 3),
+    "converters of three bitlines": (layout(adc_lines=3), 9, 5),
+    "digits reside, converters of five bitlines": (layout(code="digits", outputs=3, adc_lines=5), 6, 4),
     "a converter that is not straight": (layout(nonlinearity=40.0), 6, 3),
 }
 LOSSY = {name: replace(case[0].tile.adc, bits=3) for name, case in CASES.items() if "clips" in name}
@@ -104,8 +107,9 @@ def test_a_product_over_tiles(name):
     assert {chosen for chosen, converts in seen if converts == 1} == {*range(product.tiles)}
 
 
-def test_the_gates_of_the_sequencer():
-    where = layout(radix=5, bits=(4, 3), elements=2, per_adc=1)
+@pytest.mark.parametrize("adc_lines", [None, 2])
+def test_the_gates_of_the_sequencer(adc_lines):
+    where = layout(radix=5, bits=(4, 3), elements=2, per_adc=1, adc_lines=adc_lines)
     product = ProductLayout(layout=where, inner=5, columns=3)
     streamed, resident = operands(product, rows=3)
     gates = synthesise(product_control(product, CLOCK_Hz)).netlist

@@ -137,7 +137,6 @@ def test_one_stuck_bit_of_the_accumulator_is_seen():
         (lambda: TileLayout(tile=tile(), streamed_bits=1, resident_bits=8), "streamed_bits is 1"),
         (lambda: TileLayout(tile=tile(), streamed_bits=8, resident_bits=17), "resident_bits is 17"),
         (lambda: TileLayout(tile=tile(bitlines=4, per_adc=4), streamed_bits=8, resident_bits=8), "takes 8"),
-        (lambda: TileLayout(tile=tile(per_adc=12), streamed_bits=8, resident_bits=8), "multiple of the 8"),
         (
             lambda: TileLayout(tile=tile(), streamed_bits=8, resident_bits=8, word_bits=16),
             "buffer.word_bits is 16",

@@ -24,7 +24,7 @@ BITS = CHIP.precision.activation_bits
 
 
 def chip_tile(**adc):
-    quiet = replace(CHIP.tile.adc, noise=0.0, bitlines_per_adc=8, **adc)
+    quiet = replace(CHIP.tile.adc, **{"noise": 0.0, "bitlines_per_adc": 8, **adc})
     return replace(CHIP.tile, bitlines=8, environment_noise=0.0, adc=quiet)
 
 
@@ -55,9 +55,7 @@ def play(row, scores, module, folder):
         "scores": scores,
         "resident": lines.transpose(1, 2).tolist(),
         "weights": resistor_weights(layout.tile),
-        "planes": len(layout.planes),
-        "outputs": layout.outputs,
-        "converters": layout.converters,
+        "seen": [layout.seen(converter) for converter in range(layout.converters)],
         "code_bits": layout.code_bits,
         "max_code": layout.tile.adc.max_code,
         "step": layout.tile.adc.step,
@@ -78,7 +76,11 @@ def rows_of_scores():
     return [*words, words[1][:37], [5] * 64, [-(2**15), 2**15 - 1, 0], [-300]]
 
 
-@pytest.mark.parametrize("adc", [{}, {"step": 2, "bits": 5}], ids=["lossless", "lossy converter that clips"])
+@pytest.mark.parametrize(
+    "adc",
+    [{}, {"step": 2, "bits": 5}, {"bitlines_per_adc": 3}],
+    ids=["lossless", "lossy converter that clips", "converters of three bitlines"],
+)
 def test_rows_equal_those_of_the_python_chip_bit_for_bit(adc, tmp_path):
     """Float32, as deployed models compute; it rounds the last product once more."""
     row = replace(ROW, layout=replace(ROW.layout, tile=chip_tile(**adc)))

@@ -42,7 +42,7 @@ def play(layout, streamed, resident, module, folder):
     """Products of the simulated tile, and what it took."""
     spec: TileSpec = layout.tile
     planes, _ = resident_planes(resident, layout.resident_bits, spec)
-    columns = layout.converters * layout.outputs
+    columns = layout.lanes * layout.outputs
     whole = torch.zeros(len(layout.planes), spec.elements, columns, dtype=torch.int64)
     whole[:, : planes.shape[1], : planes.shape[2]] = planes
     lines = whole.repeat_interleave(spec.numeral.resistors_per_digit, 1)
@@ -54,9 +54,7 @@ def play(layout, streamed, resident, module, folder):
             "rows": streamed.tolist(),
             "resident": lines.transpose(1, 2).tolist(),
             "weights": resistor_weights(spec),
-            "planes": len(layout.planes),
-            "outputs": layout.outputs,
-            "converters": layout.converters,
+            "seen": [layout.seen(converter) for converter in range(layout.converters)],
             "last_output": wanted - 1,
             "code_bits": layout.code_bits,
             "max_code": spec.adc.max_code,
@@ -67,9 +65,9 @@ def play(layout, streamed, resident, module, folder):
     bits, values = layout.result_bits, torch.zeros(len(streamed), columns, dtype=torch.int64)
     for row, words in enumerate(found["results"]):
         for output, word in enumerate(words):
-            for converter in range(layout.converters):
-                value = word >> converter * bits & ((1 << bits) - 1)
-                values[row, converter * layout.outputs + output] = value - (value >> bits - 1 << bits)
+            for lane in range(layout.lanes):
+                value = word >> lane * bits & ((1 << bits) - 1)
+                values[row, lane * layout.outputs + output] = value - (value >> bits - 1 << bits)
     return values[:, : resident.shape[1]], found
 
 
@@ -97,6 +95,16 @@ CASES = {
         4,
     ),
     "base 3, four bits": (tile(radix=3, wordlines=12, active=5), 4, 4, 12, 8),
+    "converters of 5 bitlines": (tile(per_adc=5, active=6), 8, 8, 8, 4),
+    "converters of 12 bitlines, fewer outputs than fit": (tile(per_adc=12), 8, 8, 8, 1),
+    "a converter for each bitline": (tile(per_adc=1, bitlines=20), 8, 5, 8, 4),
+    "converters of 7 bitlines, digits resident, a sign for each resistor": (
+        tile(radix=9, polarity="per_resistor", code="digits", bitlines=36, per_adc=7, bits=3, step=2),
+        6,
+        6,
+        8,
+        3,
+    ),
 }
 
 
@@ -110,17 +118,19 @@ def test_a_matrix_product(name, tmp_path):
     assert torch.equal(found, reference.values)
     assert spec.lossless == torch.equal(reference.values, streamed @ resident)
     assert not any(took["out_of_range"])
-    if layout.converters * layout.outputs == columns:  # every plane converted is one that the chip counts
+    if spec.outputs(resident_bits) == columns:  # every plane converted is one that the chip counts
         assert took["conversions"] == reference.conversions
 
 
-def test_the_gates_of_a_tile_multiply_too(tmp_path):
-    spec = tile(wordlines=8, active=4, bitlines=8, per_adc=8)
+@pytest.mark.parametrize("per_adc", [8, 3])
+def test_the_gates_of_a_tile_multiply_too(per_adc, tmp_path):
+    spec = tile(wordlines=8, active=4, bitlines=8, per_adc=per_adc)
     layout = TileLayout(tile=spec, streamed_bits=4, resident_bits=4)
     streamed, resident = operands(layout, 2, 4, 2)
     gates = synthesise(tile_control(layout, CLOCK_Hz)).netlist
     found, _ = play(layout, streamed, resident, gates, tmp_path)
     assert torch.equal(found, streamed @ resident)
+    assert layout.split == (per_adc == 3)
 
 
 @pytest.mark.parametrize("fault", ["accumulator", "encoder", "sequencer"])

@@ -9,6 +9,7 @@ from ohmformer.emit.rtl_dense import dense_control
 from ohmformer.emit.rtl_encoder import encoder
 from ohmformer.emit.rtl_function import function_lane
 from ohmformer.emit.rtl_function_model import FixedPointFunction
+from ohmformer.emit.rtl_part_sums import part_sums
 from ohmformer.emit.rtl_product import ProductLayout, product_control
 from ohmformer.emit.rtl_shift_add import TileLayout, shift_add
 from ohmformer.emit.rtl_softmax import SoftmaxRow, softmax_row
@@ -47,9 +48,13 @@ def _lane(name: str) -> Callable[[ChipSpec], RtlModule]:
     return lambda chip: function_lane(FixedPointFunction(name=name, unit=chip.function_unit))
 
 
+def _sums(layout: TileLayout) -> RtlModule:
+    return part_sums(layout) if layout.split else shift_add(layout)
+
+
 _MAKERS: dict[str, Callable[[ChipSpec], RtlModule]] = {
     "encoder": lambda chip: encoder(chip.tile.numeral, chip.precision.activation_bits),
-    "shift_add": lambda chip: shift_add(chip_layout(chip)),
+    "shift_add": lambda chip: _sums(chip_layout(chip)),
     "tile_control": lambda chip: tile_control(chip_layout(chip), chip.clock_Hz),
     "product_control": lambda chip: product_control(chip_product(chip), chip.clock_Hz),
     "dense_control": lambda chip: dense_control(chip.dense, chip.precision.weight_bits, chip.clock_Hz),

@@ -53,23 +53,23 @@ def play_product(
     vcd:      file for the simulator's own record of all signals
     """
     tile = layout.tile
-    if streamed.shape[1] > tile.elements or resident.shape[1] > layout.converters * layout.outputs:
+    if streamed.shape[1] > tile.elements or resident.shape[1] > layout.lanes * layout.outputs:
         raise EmitError(
             f"Operands have shapes {tuple(streamed.shape)} and {tuple(resident.shape)}: the tile takes "
-            f"{tile.elements} elements and {layout.converters * layout.outputs} columns."
+            f"{tile.elements} elements and {layout.lanes * layout.outputs} columns."
         )
     module = module or tile_control(layout, clock_Hz)
     clocks, reads = _tile_clocks(layout, streamed, min(layout.outputs, resident.shape[1]), clock_Hz)
     signals = _play(module, layout, [resident], clocks, vcd)
-    values = torch.zeros(len(streamed), layout.converters * layout.outputs, dtype=torch.int64)
+    values = torch.zeros(len(streamed), layout.lanes * layout.outputs, dtype=torch.int64)
     bits = layout.result_bits
     for row, output, clock in reads:
         word = signals["results"][clock]
         if word is None:
             raise SimulatorError(f"The results of row {row} are undefined.")
-        for converter in range(layout.converters):
-            value = word >> converter * bits & ((1 << bits) - 1)
-            values[row, converter * layout.outputs + output] = value - (value >> bits - 1 << bits)
+        for lane in range(layout.lanes):
+            value = word >> lane * bits & ((1 << bits) - 1)
+            values[row, lane * layout.outputs + output] = value - (value >> bits - 1 << bits)
     return Played(values=values[:, : resident.shape[1]], signals=signals)
 
 
@@ -101,7 +101,7 @@ def play_matrix(
     idle = {"reset": 0, "element_valid": 0, "element": 0, "codes_valid": 1}
     clocks: list[Clock] = [{**idle, "reset": 1}]
     groups = layout.groups * layout.digits
-    each = elements + groups * (settle_cycles(layout, clock_Hz) + layout.outputs * len(layout.planes))
+    each = elements + groups * (settle_cycles(layout, clock_Hz) + layout.visits)
     row_clocks = product.tiles * (each + layout.outputs + 4) + product.columns + 2
     for row in streamed.tolist():
         clocks += [{**idle, "element_valid": 1, "element": element} for element in row]
@@ -128,7 +128,7 @@ def play_softmax(
     idle = {"reset": 0, "score_valid": 0, "score": 0, "score_last": 0, "codes_valid": 1}
     clocks: list[Clock] = [{**idle, "reset": 1}]
     groups = layout.groups * layout.digits
-    row_clocks = 2 * count + 8 + groups * (settle_cycles(layout, clock_Hz) + len(layout.planes))
+    row_clocks = 2 * count + 8 + groups * (settle_cycles(layout, clock_Hz) + layout.visits_for(1))
     for words in scores:
         for place, word in enumerate(words):
             clocks.append({**idle, "score_valid": 1, "score": word, "score_last": int(place == count - 1)})
@@ -171,7 +171,7 @@ def _tile_clocks(
         "read_index": 0,
     }
     groups = -(-inner // layout.tile.group_elements)
-    each = settle_cycles(layout, clock_Hz) + wanted * len(layout.planes)
+    each = settle_cycles(layout, clock_Hz) + layout.visits_for(wanted)
     clocks: list[Clock] = [{**idle, "reset": 1}]
     reads = []
     for row in range(rows):
@@ -213,7 +213,8 @@ def _play(
 def _codes(layout: TileLayout, tiles: Sequence[Tensor], seen: Signals) -> list[int]:
     """Codes of all converters, one word a clock, from what stands on the wordlines; 0 without conversion."""
     tile, bits = layout.tile, layout.code_bits
-    columns, resistors = layout.converters * layout.outputs, tile.numeral.resistors_per_digit
+    columns, resistors = tile.outputs(layout.resident_bits), tile.numeral.resistors_per_digit
+    seen_at = [layout.seen(converter) for converter in range(layout.converters)]
     weights = torch.tensor(resistor_weights(tile), dtype=torch.float64).repeat(tile.elements)
     switched = []
     for resident in tiles:
@@ -236,16 +237,16 @@ def _codes(layout: TileLayout, tiles: Sequence[Tensor], seen: Signals) -> list[i
         if not converts or chosen is None or place is None or on is None or minus is None:
             words.append(0)
             continue
-        output, plane = divmod(place, len(layout.planes))
-        if chosen >= len(tiles) or output >= layout.outputs:
+        if chosen >= len(tiles) or place not in seen_at[0]:
             raise SimulatorError(f"tile_select is {chosen}, plane_select {place}: there is no such bitline.")
         if (chosen, on, minus) not in known:
             driven = [(on >> k & 1) * (1 - 2 * (minus >> k & 1)) for k in range(len(weights))]
             sums = torch.einsum("w,pwc->pc", torch.tensor(driven, dtype=torch.float64), switched[chosen])
             known[chosen, on, minus] = convert(sums, tile.adc).tolist()
-        row = known[chosen, on, minus][plane]
-        word = 0
-        for converter in range(layout.converters):
-            word |= (int(row[converter * layout.outputs + output]) & ((1 << bits) - 1)) << converter * bits
+        rows, word = known[chosen, on, minus], 0
+        for converter, places in enumerate(seen_at):
+            if place in places:  # the last converter may have fewer
+                output, plane = places[place]
+                word |= (int(rows[plane][output]) & ((1 << bits) - 1)) << converter * bits
         words.append(word)
     return words

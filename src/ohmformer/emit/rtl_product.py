@@ -89,7 +89,7 @@ def product_control(product: ProductLayout, clock_Hz: float) -> RtlModule:
     last_elements = inner - (blocks - 1) * elements
     at_bits, place_bits = index_bits(inner + 1), index_bits(elements + 1)
     k_bits, n_bits, tile_bits = index_bits(blocks), index_bits(column_blocks), index_bits(product.tiles)
-    output_bits, converter_bits = index_bits(outputs), index_bits(layout.converters)
+    output_bits, lane_bits = index_bits(outputs), index_bits(layout.lanes)
     column_bits = index_bits(product.block_columns)
     last_output = binary(min(outputs, product.last_columns) - 1, output_bits)
     body = f"""
@@ -102,7 +102,7 @@ def product_control(product: ProductLayout, clock_Hz: float) -> RtlModule:
   reg {bus(n_bits)}n;
   reg {bus(tile_bits)}chosen;
   reg {bus(output_bits)}word;
-  reg {bus(converter_bits)}converter;
+  reg {bus(lane_bits)}lane;
   reg {bus(column_bits)}column;
   reg missed;
   wire last_k = k == {binary(blocks - 1, k_bits)};
@@ -115,7 +115,7 @@ def product_control(product: ProductLayout, clock_Hz: float) -> RtlModule:
     {binary(product.block_columns - 1, column_bits)};
 
   wire tile_ready, tile_done, refused;
-  wire {bus(layout.converters * result)}results;
+  wire {bus(layout.lanes * result)}results;
   {tile.name} tile (
     .clk(clk), .reset(reset), .element_valid(state == FEED & tile_ready), .element(row[at]),
     .element_last(place == last_place), .last_output(last_output), .ready(tile_ready),
@@ -124,10 +124,10 @@ def product_control(product: ProductLayout, clock_Hz: float) -> RtlModule:
     .read_index(word), .results(results)
   );
 
-  wire {bus(layout.converters * wide)}words;
+  wire {bus(layout.lanes * wide)}words;
   genvar c;
   generate
-    for (c = 0; c < {layout.converters}; c = c + 1) begin : columns
+    for (c = 0; c < {layout.lanes}; c = c + 1) begin : columns
       reg signed {bus(wide)}sums [0:{outputs - 1}];
       wire signed {bus(result)}one = results[c * {result} +: {result}];
       wire signed {bus(wide)}more = one;
@@ -141,7 +141,7 @@ def product_control(product: ProductLayout, clock_Hz: float) -> RtlModule:
   assign ready = state == LOAD;
   assign tile_select = chosen;
   assign value_valid = state == GIVE;
-  assign value = words[converter * {wide} +: {wide}];
+  assign value = words[lane * {wide} +: {wide}];
   assign value_last = state == GIVE & last_n & column == last_column;
   assign out_of_range = missed;
 
@@ -186,7 +186,7 @@ def product_control(product: ProductLayout, clock_Hz: float) -> RtlModule:
           if (last_k) begin
             k <= {k_bits}'d0;
             at <= {at_bits}'d0;
-            converter <= {converter_bits}'d0;
+            lane <= {lane_bits}'d0;
             column <= {column_bits}'d0;
             state <= GIVE;
           end
@@ -197,7 +197,7 @@ def product_control(product: ProductLayout, clock_Hz: float) -> RtlModule:
         word <= word + {output_bits}'d1;
         if (word == {binary(outputs - 1, output_bits)}) begin
           word <= {output_bits}'d0;
-          converter <= converter + {converter_bits}'d1;
+          lane <= lane + {lane_bits}'d1;
         end
         if (column == last_column) begin
           n <= n + {n_bits}'d1;

@@ -10,7 +10,7 @@ from ohmformer.emit.rtl_text import Port, RtlModule, binary, bus, index_bits, si
 from ohmformer.numerals import digits_for_bits
 from ohmformer.specs import TileSpec
 
-__all__ = ["TileLayout", "shift_add"]
+__all__ = ["TileLayout", "chosen", "shift_add"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,10 @@ class TileLayout:
     Walk: digits from the most significant down, the groups of wordlines of each, the outputs of a converter,
     the planes of an output from the most significant down (the sum is the same in any order; in this one each
     step multiplies by a constant and adds).
+
+    The bitlines in use (pairs of them, for ``digits``) are shared out evenly and in order: each of the
+    ceil(bitlines / bitlines_per_adc) converters takes ``visits`` of them, the last one what is left. Where
+    that cuts outputs, the tile is ``split``: its converters hold sums of parts (``rtl_part_sums``).
 
     streamed_bits, resident_bits: of the operands
     word_bits:                    of an accumulator word (``BufferSpec.word_bits``)
@@ -41,28 +45,62 @@ class TileLayout:
             raise EmitError(
                 f"bitlines is {tile.bitlines}: one {self.resident_bits}-bit resident operand takes {needed}."
             )
-        if self.converters > 1 and tile.adc.bitlines_per_adc % needed:
-            raise EmitError(
-                f"bitlines_per_adc is {tile.adc.bitlines_per_adc}: with several converters it must be a "
-                f"multiple of the {needed} bitlines of an output, whose codes meet in one shift-add."
-            )
         if self.result_bits > self.word_bits:
             raise EmitError(
                 f"buffer.word_bits is {self.word_bits}: sums of this tile take up to {self.result_bits} bits."
             )
 
     @property
+    def conversions(self) -> int:
+        """Conversions of a cycle: a bitline each, or a pair of them."""
+        return self.tile.outputs(self.resident_bits) * len(self.planes)
+
+    @property
+    def visits(self) -> int:
+        """Conversions of a cycle by one converter."""
+        return -(-self.conversions // -(-self.tile.bitlines // self.tile.adc.bitlines_per_adc))
+
+    @property
     def converters(self) -> int:
         """Converters of the tile that see an output."""
-        used = self.tile.outputs(self.resident_bits) * self.tile.bitlines_per_output(self.resident_bits)
-        return -(-used // self.tile.adc.bitlines_per_adc)
+        return -(-self.conversions // self.visits)
+
+    @property
+    def split(self) -> bool:
+        """Whether a converter sees a part of an output and another one the rest of it."""
+        return self.converters > 1 and self.visits % len(self.planes) > 0
+
+    @property
+    def lanes(self) -> int:
+        """Results that are read at once: one of each converter, or of the tile where that is ``split``."""
+        return 1 if self.split else self.converters
 
     @property
     def outputs(self) -> int:
-        """Outputs of one converter."""
-        if self.converters == 1:
+        """Outputs of one lane."""
+        if self.lanes == 1:
             return self.tile.outputs(self.resident_bits)
-        return self.tile.adc.bitlines_per_adc // self.tile.bitlines_per_output(self.resident_bits)
+        return self.visits // len(self.planes)
+
+    def visits_for(self, outputs: int) -> int:
+        """Conversions of a cycle by one converter where so many outputs of a lane are wanted."""
+        return min(self.visits, outputs * len(self.planes))
+
+    def visited(self, converter: int) -> tuple[tuple[int, int], ...]:
+        """Output and plane of each of a converter's visits, in their order."""
+        order = {plane: step for step, plane in enumerate(self.planes)}
+        first = converter * self.visits
+        mine = range(first, min(first + self.visits, self.conversions))
+        places = (divmod(place, len(self.planes)) for place in mine)
+        return tuple(sorted(places, key=lambda place: (place[0], order[place[1]])))
+
+    def seen(self, converter: int) -> dict[int, tuple[int, int]]:
+        """Output and plane that a converter converts by ``plane_select`` (see ``rtl_tile``)."""
+        visited = self.visited(converter)
+        if self.split:
+            return dict(enumerate(visited))
+        planes, first = len(self.planes), converter * self.outputs
+        return {(output - first) * planes + plane: (output, plane) for output, plane in visited}
 
     @property
     def digits(self) -> int:
@@ -149,8 +187,8 @@ def shift_add(layout: TileLayout, *, outputs: int | None = None) -> RtlModule:
     planes, total, bits = layout.plane_bits, layout.sum_bits, layout.code_bits
     step_bits, output_bits = index_bits(len(layout.steps)), index_bits(count)
     radix, scale = layout.tile.numeral.radix, layout.tile.adc.step
-    factors = _chosen([factor for factor, _ in layout.steps], "planes", planes, step_bits)
-    weights = _chosen([weight for _, weight in layout.steps], "wide_code", planes, step_bits)
+    factors = chosen([factor for factor, _ in layout.steps], "planes", planes, step_bits)
+    weights = chosen([weight for _, weight in layout.steps], "wide_code", planes, step_bits)
     body = f"""
   reg signed {bus(planes)}planes;
   reg signed {bus(total)}words [0:{count - 1}];
@@ -186,7 +224,7 @@ def shift_add(layout: TileLayout, *, outputs: int | None = None) -> RtlModule:
     )
 
 
-def _chosen(factors: list[int], name: str, width: int, step_bits: int) -> str:
+def chosen(factors: list[int], name: str, width: int, step_bits: int) -> str:
     """``name`` times the factor of the present step; the commonest factor needs no comparison."""
     common = max(factors, key=factors.count)
     text = times(name, common, width)

@@ -135,7 +135,7 @@ def softmax_row(row: SoftmaxRow, clock_Hz: float) -> RtlModule:
   wire {bus(layout.streamed_bits)}code = whole + up;
 
   wire tile_ready, tile_done, missed;
-  wire {bus(layout.converters * total)}sums;
+  wire {bus(layout.lanes * total)}sums;
   wire last = at + {place}'d1 == count;
   tile_control tile (
     .clk(clk), .reset(reset), .element_valid(state == EXP & tile_ready), .element(code), .element_last(last),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from ohmformer.devices import settling_time_s
 from ohmformer.emit.checks import EmitError
 from ohmformer.emit.rtl_encoder import encoder, sign_lines
+from ohmformer.emit.rtl_part_sums import part_sums
 from ohmformer.emit.rtl_shift_add import TileLayout, shift_add
 from ohmformer.emit.rtl_text import Port, RtlModule, binary, bus, index_bits
 
@@ -28,7 +30,7 @@ def analog_ports(layout: TileLayout) -> tuple[Port, ...]:
     return (
         Port(name="wordline_on", width=wordlines, output=True),
         Port(name="wordline_minus", width=wordlines, output=True),
-        Port(name="plane_select", width=index_bits(layout.outputs * len(layout.planes)), output=True),
+        Port(name="plane_select", width=index_bits(layout.visits), output=True),
         Port(name="convert", width=1, output=True),
         Port(name="codes", width=layout.converters * layout.code_bits),
         Port(name="codes_valid", width=1),
@@ -47,34 +49,30 @@ def tile_control(layout: TileLayout, clock_Hz: float) -> RtlModule:
     plane_select = output * planes + plane (the bitline of the converter, or the pair of them) with convert
     until codes_valid brings codes [converter]; done for one clock behind the last; read_index gives results
     [converter]; out_of_range: an element of the row had no numeral.
+
+    Of a ``split`` tile plane_select counts the visits (``TileLayout.visited`` says of which bitline),
+    last_output and read_index are outputs of the tile, and results is the one of read_index.
     """
     tile, numeral = layout.tile, layout.tile.numeral
     cycles = settle_cycles(layout, clock_Hz)
     if cycles > 1 << 24:
         raise EmitError(f"settling_time_s is {tile.settling_time_s}: that is {cycles} clocks, over 2^24.")
     part_encoder = encoder(numeral, layout.streamed_bits)
-    part_sum = shift_add(layout)
+    walk = _walk_of_parts(layout) if layout.split else _walk_of_outputs(layout)
     resistors, signs, digits = numeral.resistors_per_digit, sign_lines(numeral), layout.digits
-    planes, outputs = len(layout.planes), layout.outputs
     place_bits = index_bits(tile.elements + tile.group_elements + 1)
-    digit_bits, step_bits, output_bits = index_bits(digits), index_bits(planes), index_bits(outputs)
-    timer_bits, select_bits = index_bits(cycles), index_bits(outputs * planes)
+    digit_bits, timer_bits, output_bits = index_bits(digits), index_bits(cycles), index_bits(layout.outputs)
     minus = (
         f"{{{resistors}{{sign_register[digit]}}}}"
         if signs == 1
         else f"sign_register[digit * {resistors} +: {resistors}]"
-    )
-    plane_rows = "\n".join(
-        f"      {binary(step, step_bits)}: plane_of = {binary(plane, select_bits)};"
-        for step, plane in enumerate(layout.planes)
     )
     body = f"""
   localparam LOAD = 2'd0, SETTLE = 2'd1, CONVERT = 2'd2;
   reg [1:0] state;
   reg {bus(place_bits)}place, count, group_start;
   reg {bus(digit_bits)}digit;
-  reg {bus(step_bits)}step;
-  reg {bus(output_bits)}output_index;
+{walk.registers}
   reg {bus(timer_bits)}timer;
   reg clear, new_digit, finished, missed;
   assign ready = state == LOAD;
@@ -105,15 +103,7 @@ def tile_control(layout: TileLayout, clock_Hz: float) -> RtlModule:
     end
   endgenerate
 
-  function {bus(select_bits)}plane_of;
-    input {bus(step_bits)}at;
-    case (at)
-{plane_rows}
-      default: plane_of = {select_bits}'d0;
-    endcase
-  endfunction
-  wire {bus(select_bits)}first_plane = output_index * {binary(planes, select_bits + 1)};
-  assign plane_select = first_plane + plane_of(step);
+{walk.select}
 
   wire full = place == {binary(tile.elements - 1, place_bits)};
   always @(posedge clk) begin
@@ -132,8 +122,7 @@ def tile_control(layout: TileLayout, clock_Hz: float) -> RtlModule:
           group_start <= {place_bits}'d0;
           digit <= {binary(digits - 1, digit_bits)};
           timer <= {binary(cycles - 1, timer_bits)};
-          step <= {step_bits}'d0;
-          output_index <= {output_bits}'d0;
+{walk.restart}
           clear <= 1'b1;
           new_digit <= 1'b0;
         end
@@ -143,26 +132,22 @@ def tile_control(layout: TileLayout, clock_Hz: float) -> RtlModule:
         if (timer == {timer_bits}'d0) state <= CONVERT;
       end
       default: if (codes_valid) begin
-        step <= step + {step_bits}'d1;
-        if (step == {binary(planes - 1, step_bits)}) begin
-          step <= {step_bits}'d0;
-          output_index <= output_index + {output_bits}'d1;
-          if (output_index == last_output) begin
-            output_index <= {output_bits}'d0;
-            clear <= 1'b0;
-            timer <= {binary(cycles - 1, timer_bits)};
-            state <= SETTLE;
-            group_start <= group_stop;
-            new_digit <= 1'b0;
-            if (group_stop >= count) begin
-              group_start <= {place_bits}'d0;
-              digit <= digit - {digit_bits}'d1;
-              new_digit <= 1'b1;
-              if (digit == {digit_bits}'d0) begin
-                state <= LOAD;
-                place <= {place_bits}'d0;
-                finished <= 1'b1;
-              end
+{walk.advance}
+        if (all_converted) begin
+{walk.restart}
+          clear <= 1'b0;
+          timer <= {binary(cycles - 1, timer_bits)};
+          state <= SETTLE;
+          group_start <= group_stop;
+          new_digit <= 1'b0;
+          if (group_stop >= count) begin
+            group_start <= {place_bits}'d0;
+            digit <= digit - {digit_bits}'d1;
+            new_digit <= 1'b1;
+            if (digit == {digit_bits}'d0) begin
+              state <= LOAD;
+              place <= {place_bits}'d0;
+              finished <= 1'b1;
             end
           end
         end
@@ -170,16 +155,7 @@ def tile_control(layout: TileLayout, clock_Hz: float) -> RtlModule:
     endcase
   end
 
-  genvar c;
-  generate
-    for (c = 0; c < {layout.converters}; c = c + 1) begin : converters
-      {part_sum.name} sum (
-        .clk(clk), .valid(convert & codes_valid), .code(codes[c * {layout.code_bits} +: {layout.code_bits}]),
-        .step(step), .output_index(output_index), .clear(clear), .new_digit(new_digit),
-        .read_index(read_index), .result(results[c * {layout.result_bits} +: {layout.result_bits}])
-      );
-    end
-  endgenerate
+{walk.sums}
 """
     return RtlModule(
         name="tile_control",
@@ -195,8 +171,84 @@ def tile_control(layout: TileLayout, clock_Hz: float) -> RtlModule:
             Port(name="done", width=1, output=True),
             Port(name="out_of_range", width=1, output=True),
             Port(name="read_index", width=output_bits),
-            Port(name="results", width=layout.converters * layout.result_bits, output=True),
+            Port(name="results", width=layout.lanes * layout.result_bits, output=True),
         ),
         body=body,
-        parts=(part_encoder, part_sum),
+        parts=(part_encoder, walk.part),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Walk:
+    """How the converters' visits of a cycle are counted and what sums their codes, as Verilog.
+
+    registers, select: declarations, and plane_select and all_converted made of them
+    restart, advance:  statements ahead of the first conversion, and behind each
+    sums:              instances of ``part``
+    """
+
+    registers: str
+    select: str
+    restart: str
+    advance: str
+    sums: str
+    part: RtlModule
+
+
+def _walk_of_outputs(layout: TileLayout) -> _Walk:
+    """Every converter holds whole outputs: output by output, plane by plane."""
+    planes, part, code, result = len(layout.planes), shift_add(layout), layout.code_bits, layout.result_bits
+    step_bits, output_bits = index_bits(planes), index_bits(layout.outputs)
+    select_bits = index_bits(layout.visits)
+    rows = "\n".join(
+        f"      {binary(step, step_bits)}: plane_of = {binary(plane, select_bits)};"
+        for step, plane in enumerate(layout.planes)
+    )
+    last = binary(planes - 1, step_bits)
+    return _Walk(
+        registers=f"  reg {bus(step_bits)}step;\n  reg {bus(output_bits)}output_index;",
+        select=f"""  function {bus(select_bits)}plane_of;
+    input {bus(step_bits)}at;
+    case (at)
+{rows}
+      default: plane_of = {select_bits}'d0;
+    endcase
+  endfunction
+  wire {bus(select_bits)}first_plane = output_index * {binary(planes, select_bits + 1)};
+  assign plane_select = first_plane + plane_of(step);
+  wire all_converted = step == {last} & output_index == last_output;""",
+        restart=f"          step <= {step_bits}'d0;\n          output_index <= {output_bits}'d0;",
+        advance=f"""        step <= step == {last} ? {step_bits}'d0 : step + {step_bits}'d1;
+        if (step == {last}) output_index <= output_index + {output_bits}'d1;""",
+        sums=f"""  genvar c;
+  generate
+    for (c = 0; c < {layout.converters}; c = c + 1) begin : converters
+      {part.name} sum (
+        .clk(clk), .valid(convert & codes_valid), .code(codes[c * {code} +: {code}]),
+        .step(step), .output_index(output_index), .clear(clear), .new_digit(new_digit),
+        .read_index(read_index), .result(results[c * {result} +: {result}])
+      );
+    end
+  endgenerate""",
+        part=part,
+    )
+
+
+def _walk_of_parts(layout: TileLayout) -> _Walk:
+    """Converters hold parts of outputs: visit by visit, up to where the last wanted output ends."""
+    planes, part, step_bits = len(layout.planes), part_sums(layout), index_bits(layout.visits)
+    wide = index_bits(max(layout.conversions, layout.visits) + 1)
+    return _Walk(
+        registers=f"  reg {bus(step_bits)}step;",
+        select=f"""  assign plane_select = step;
+  wire {bus(wide)}wanted = (last_output + {binary(1, wide)}) * {binary(planes, wide)};
+  wire {bus(wide)}visit = step + {binary(1, wide)};
+  wire all_converted = visit == {binary(layout.visits, wide)} | visit == wanted;""",
+        restart=f"          step <= {step_bits}'d0;",
+        advance=f"        step <= step + {step_bits}'d1;",
+        sums=f"""  {part.name} sums (
+    .clk(clk), .valid(convert & codes_valid), .codes(codes), .step(step), .clear(clear),
+    .new_digit(new_digit), .read_index(read_index), .result(results)
+  );""",
+        part=part,
     )
