@@ -125,6 +125,38 @@ def test_the_largest_sums_fit_their_words():
     assert product.value_bits > where.result_bits
 
 
+NARROW = {
+    "bits": {"radix": 3, "bits": (12, 12)},
+    "digits": {"radix": 9, "code": "digits", "bits": (8, 14), "adc_lines": 7},
+    "a converter that rounds": {"radix": 7, "bits": (10, 16), "step": 2, "rounding": "floor"},
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_words_that_wrap_on_the_way_to_sums_that_fit(name):
+    """Words narrower than codes at their ends could need, and as wide as the largest operands need."""
+    free = layout(word_bits=64, **NARROW[name])
+    wide = ProductLayout(layout=free, inner=8, columns=3)
+    needed = free.needed_bits(2)
+    assert needed < wide.value_bits
+    where = replace(free, word_bits=needed)
+    product = ProductLayout(layout=where, inner=8, columns=3)
+    assert product.value_bits == needed
+    streamed, resident = operands(product, rows=3)
+    low = -(1 << where.streamed_bits - 1)
+    reach = (where.tile.numeral.radix**where.digits - 1) // 2
+    streamed[1] = max(low, -reach)  # times the lowest resident number: the largest sum
+    found = play_matrix(product, streamed, resident, CLOCK_Hz).values
+    assert torch.equal(found, compute(streamed, resident, where.tile, *NARROW[name]["bits"]).values)
+    assert int(found.abs().max()).bit_length() + 1 <= needed
+    if name == "bits":  # digits do not reach the lowest number of their bits here
+        assert int(found.abs().max()).bit_length() + 1 == needed
+    if where.tile.lossless:
+        assert torch.equal(found, streamed @ resident)
+    with pytest.raises(EmitError, match=f"up to {needed} bits; set it to that or more"):
+        ProductLayout(layout=replace(where, word_bits=needed - 1), inner=8, columns=3)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

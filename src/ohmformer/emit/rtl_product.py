@@ -32,10 +32,11 @@ class ProductLayout:
                 raise EmitError(f"{name} is {getattr(self, name)}: a product has at least 1.")
         if self.tiles > MAX_TILES:
             raise EmitError(f"inner x columns take {self.tiles} tiles: allowed are {MAX_TILES}.")
-        if self.value_bits > self.layout.word_bits:
+        needed = self.layout.needed_bits(self.inner_blocks)
+        if needed > self.layout.word_bits:
             raise EmitError(
                 f"buffer.word_bits is {self.layout.word_bits}: sums of {self.inner_blocks} tiles take up to "
-                f"{self.value_bits} bits."
+                f"{needed} bits; set it to that or more."
             )
 
     @property
@@ -66,7 +67,7 @@ class ProductLayout:
     @property
     def value_bits(self) -> int:
         """Width of a sum over the inner axis, in unit currents."""
-        return signed_bits(self.layout.largest_result * self.inner_blocks)
+        return min(signed_bits(self.layout.largest_result * self.inner_blocks), self.layout.word_bits)
 
 
 def product_control(product: ProductLayout, clock_Hz: float) -> RtlModule:

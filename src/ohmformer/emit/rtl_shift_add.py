@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ohmformer.crossbars import digit_weights, plane_weights
@@ -45,9 +46,11 @@ class TileLayout:
             raise EmitError(
                 f"bitlines is {tile.bitlines}: one {self.resident_bits}-bit resident operand takes {needed}."
             )
-        if self.result_bits > self.word_bits:
+        needed_bits = self.needed_bits()
+        if needed_bits > self.word_bits:
             raise EmitError(
-                f"buffer.word_bits is {self.word_bits}: sums of this tile take up to {self.result_bits} bits."
+                f"buffer.word_bits is {self.word_bits}: sums of this tile take up to {needed_bits} bits; set it "
+                "to that or more."
             )
 
     @property
@@ -150,19 +153,37 @@ class TileLayout:
     @property
     def sum_bits(self) -> int:
         """Width of the sum over digits, groups and planes, in steps of the converter."""
-        digits = sum(digit_weights(self.tile, self.streamed_bits))
-        return signed_bits(self._planes_bound * digits * self.groups)
+        return min(signed_bits(self._planes_bound * self._cycles_weight), self.word_bits)
 
     @property
     def result_bits(self) -> int:
         """Width of a result, in unit currents."""
-        return signed_bits(self.largest_result)
+        return min(signed_bits(self.largest_result), self.word_bits)
 
     @property
     def largest_result(self) -> int:
-        """Largest magnitude of a result, in unit currents."""
-        digits = sum(digit_weights(self.tile, self.streamed_bits))
-        return self._planes_bound * digits * self.groups * self.tile.adc.step
+        """Largest magnitude of what codes could sum to, in unit currents."""
+        return self._planes_bound * self._cycles_weight * self.tile.adc.step
+
+    def needed_bits(self, tiles: int = 1) -> int:
+        """Bits of an accumulator word that holds every sum over so many tiles, without noise and mismatch.
+
+        |sum| <= tiles * min(what codes could sum to, elements * 2^(streamed_bits - 1) * 2^(resident_bits - 1)
+        + (what converters round, bend and clip) * (weights of all conversions)).  On the way there a word of
+        so many bits may wrap; the sum is right modulo 2^bits, and it fits.
+        """
+        tile = self.tile
+        operands = tile.elements << self.streamed_bits + self.resident_bits - 2
+        clipped = max(0, tile.max_sum - tile.adc.max_code * tile.adc.step)
+        bent = math.ceil(tile.adc.nonlinearity * tile.adc.step)
+        off = (0 if tile.lossless and not bent else tile.adc.step) + bent + clipped
+        weights = self._planes_bound // tile.adc.max_code * self._cycles_weight
+        return signed_bits(tiles * min(self.largest_result, operands + off * weights))
+
+    @property
+    def _cycles_weight(self) -> int:
+        """Sum of the weights of all cycles of a row: digits, groups of each."""
+        return sum(digit_weights(self.tile, self.streamed_bits)) * self.groups
 
     @property
     def _planes_bound(self) -> int:
@@ -177,7 +198,7 @@ def shift_add(layout: TileLayout, *, outputs: int | None = None) -> RtlModule:
     word = planes + (0 if clear, else word * radix if new_digit, else word)    (behind the last plane)
     result = word * step
 
-    The largest sum fits (bound of the converter's codes, not of the operands), so nothing overflows.
+    The largest sum of codes fits, or the largest of operands does (``TileLayout.needed_bits``).
 
     Ports: clk; valid with code, step (of ``layout.steps``), output_index, clear (first group of the first
     digit), new_digit (first group of any other); read_index gives result.
