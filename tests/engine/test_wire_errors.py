@@ -14,7 +14,6 @@ from ohmformer.engine import FastEngine, ResidentCodes, mode_of
 from ohmformer.engine.collapsed import collapsed_product, exact_product
 from ohmformer.engine.conversion_errors import Operands
 from ohmformer.engine.digit_serial import digit_serial_product
-from ohmformer.engine.randomness import Draw
 from ohmformer.engine.wire_errors import WireErrorLaw, product_law
 from ohmformer.engine.wire_law import (
     GAP_UNIT,
@@ -29,36 +28,7 @@ from ohmformer.engine.wire_law import (
 from ohmformer.errors import UserError
 from ohmformer.specs import TileSpec, preset
 
-
-def at(rows: int, seed: int = 1, first: int = 0) -> Draw:
-    return Draw(seed=seed, stream=5, keys=torch.arange(first, first + rows))
-
-
-def tile_of(ohm: float = 1.0, **changes: float) -> TileSpec:
-    """``wang2024`` with its noise and with wires."""
-    tile = preset("wang2024").tile
-    return replace(tile, resistor=replace(tile.resistor, wire_resistance_ohm=ohm, **changes))
-
-
-def quantised(values: Tensor, axis: int) -> Tensor:
-    return (values / (values.abs().amax(axis, keepdim=True) / 127)).round()
-
-
-def operands(
-    kind: str, rows: int, inner: int = 384, columns: int = 96, seed: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Codes of a layer: normal ones; after GELU; with shifted means; Laplace weights."""
-    generator = torch.Generator().manual_seed(seed)
-    streamed = torch.randn(rows, inner, generator=generator)
-    resident = torch.randn(inner, columns, generator=generator)
-    if kind == "gelu":
-        streamed = torch.nn.functional.gelu(streamed)
-    if kind == "shifted":
-        streamed = streamed + 0.5
-    if kind == "heavy":
-        resident = resident * torch.empty_like(resident).exponential_(generator=generator).sqrt()
-    return quantised(streamed, 1), quantised(resident, 0)
-
+from .beside_wires import at, operands, tile_of
 
 # --- when it holds ---------------------------------------------------------------------------------
 
@@ -74,7 +44,7 @@ def test_it_is_chosen_where_wires_seldom_change_a_code():
     ]
     tile = tile_of(1.0)
     quiet = replace(tile, environment_noise=0.0, adc=replace(tile.adc, noise=0.0))
-    lossy = replace(tile, adc=replace(tile.adc, bits=6))
+    lossy = replace(tile, adc=replace(tile.adc, bits=6, step=2))
     cutting = replace(tile, adc=replace(tile.adc, rounding="floor"))
     loud = replace(tile, adc=replace(tile.adc, noise=0.2))
     digits = replace(tile, resident_code="digits")
@@ -85,7 +55,7 @@ def test_it_is_chosen_where_wires_seldom_change_a_code():
 
 
 def test_a_mode_that_the_chip_does_not_allow_is_refused():
-    with pytest.raises(UserError, match="'calibrated' is for converters"):
+    with pytest.raises(UserError, match="'calibrated' is for converters of step 1"):
         FastEngine(tile_of(5.0), "calibrated")
     with pytest.raises(UserError, match="'collapsed' needs converters"):
         FastEngine(tile_of(1.0), "collapsed")

@@ -107,12 +107,12 @@ class Products(Running):
         with nullcontext() if found is None else codes.patched(found.position, found.delta):
             y = self._fused.linear(flat, codes, block.scale, shift, draw, found)
             if y is None:
-                y = self._linear_by_steps(flat, block, codes if found is None else codes.floats(), draw)
+                y = self._linear_by_steps(flat, block, codes, draw)
                 y = y if shift is None else y.add_(shift)
         return y
 
     def _linear_by_steps(
-        self, flat: Tensor, block: StoredBlock, resident: Tensor | ResidentCodes, draw: Draw
+        self, flat: Tensor, block: StoredBlock, resident: ResidentCodes, draw: Draw
     ) -> Tensor:
         """[row, column] of codes·codes·scale·scale, product by product."""
         streamed, scale = self._encode(flat.float())

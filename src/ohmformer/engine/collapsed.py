@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from ohmformer.crossbars import drive, resident_planes, streamed_digits, wordline_groups
-from ohmformer.engine.conversion_errors import Operands, error_table, output_weights, worst_errors
+from ohmformer.engine.conversion_errors import (
+    ErrorLaw,
+    Operands,
+    error_table,
+    output_weights,
+    worst_errors,
+)
 from ohmformer.engine.native import kernels, threads
 from ohmformer.engine.randomness import Draw, deviates, random_words
 from ohmformer.engine.reads import Misreads
@@ -272,22 +278,37 @@ def collapsed_product(
     wired = calibrated(tile)
     if (worst == 0 and not wired) or not values.numel():
         return values
-    batch = values.shape[:-2]
-    flat = streamed.expand(*batch, *streamed.shape[-2:]).reshape(-1, inner)
-    rows = values.shape[-2] if isinstance(resident, Tensor) and resident.ndim > 2 else len(flat)
-    if isinstance(resident, Tensor) and resident.ndim > 2:
-        resident = resident.expand(*batch, *resident.shape[-2:])
     if worst <= DENSE_NOISE_ERRORS or wired:
         law = product_law(tile, streamed_bits, resident_bits, inner, columns)
-        wrong = law.wrong_outputs(draw, Operands(streamed=flat, resident=resident, rows_per_entry=rows))
-        if wrong is not None:
-            values, wrong = values.contiguous(), wrong.to(values.device)
-            place = wrong[:, 0] * columns + wrong[:, 1]
-            values.view(-1).index_put_((place,), wrong[:, 2].to(values.dtype), accumulate=True)
-        return values
+        return add_wrong_outputs(values, streamed, resident, law, draw)
+    flat, resident, rows = _operands(values, streamed, resident)
     variance = _variance(flat, resident, tile, streamed_bits, resident_bits, rows)
     values = values.contiguous()
     _dense_noise(values.view(-1, columns), variance, draw)
+    return values
+
+
+def _operands(
+    values: Tensor, streamed: Tensor, resident: Tensor | ResidentCodes
+) -> tuple[Tensor, Tensor | ResidentCodes, int]:
+    """Streamed rows [row, inner], the resident operand, and rows for each entry of its batch."""
+    batch, inner = values.shape[:-2], streamed.shape[-1]
+    flat = streamed.expand(*batch, *streamed.shape[-2:]).reshape(-1, inner)
+    if isinstance(resident, Tensor) and resident.ndim > 2:
+        return flat, resident.expand(*batch, *resident.shape[-2:]), values.shape[-2]
+    return flat, resident, len(flat)
+
+
+def add_wrong_outputs(
+    values: Tensor, streamed: Tensor, resident: Tensor | ResidentCodes, law: ErrorLaw, draw: Draw
+) -> Tensor:
+    """``values`` [..., row, column], changed in place where possible, with the wrong conversions of a law."""
+    flat, resident, rows = _operands(values, streamed, resident)
+    wrong = law.wrong_outputs(draw, Operands(streamed=flat, resident=resident, rows_per_entry=rows))
+    if wrong is not None:
+        values, wrong = values.contiguous(), wrong.to(values.device)
+        place = wrong[:, 0] * values.shape[-1] + wrong[:, 1]
+        values.view(-1).index_put_((place,), wrong[:, 2].to(values.dtype), accumulate=True)
     return values
 
 

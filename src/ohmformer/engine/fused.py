@@ -47,7 +47,11 @@ class FusedOperations:
         self.tile, self.unit = chip.tile, chip.function_unit
         self.weight_bits, self.bits = precision.weight_bits, precision.activation_bits
         self.highest = (1 << (self.bits - 1)) - 1
-        self._collapsed = isinstance(engine, FastEngine) and engine.runs in ("collapsed", "calibrated")
+        # beside wires only where converters lose nothing without them: else the product is no integer one
+        whole = chip.tile.lossless
+        self._collapsed = isinstance(engine, FastEngine) and (
+            engine.runs == "collapsed" or (engine.runs == "calibrated" and whole)
+        )
         self._narrow = max(self.weight_bits, self.bits) <= 8 and precision.activation_scale == "per_token"
         self._curves: dict[str, Any] = {}
         self._laws: dict[tuple[int, int, int], ErrorLaw | None] = {}

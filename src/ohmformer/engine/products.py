@@ -10,8 +10,8 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
+from ohmformer.engine.calibrated import calibrated_product, every_conversion
 from ohmformer.engine.collapsed import collapsed_product
-from ohmformer.engine.digit_serial import digit_serial_product, pack_switches
 from ohmformer.engine.randomness import Draw
 from ohmformer.engine.resident import ResidentCodes
 from ohmformer.engine.statistical import statistical_product
@@ -53,16 +53,17 @@ def mode_of(tile: TileSpec) -> Mode:
     """The cheapest mode that the physics of ``tile`` allows.
 
     ``collapsed``:    converters resolve every sum; what noise does to a conversion has a closed form
-    ``calibrated``:   the same but for wires and nonlinearity, which make few conversions wrong: these are
-                      drawn one by one from a law derived from the tile (``wire_law``)
-    ``digit-serial``: converters lose information (clipping, steps above 1), cut instead of rounding while
-                      there is noise, or wires and nonlinearity move levels so far that they may be read as
-                      their neighbours, without noise or too often for the law: every conversion is computed
+    ``calibrated``:   converters lose nothing, or clip and lose nothing else, but for wires and nonlinearity,
+                      which make few conversions wrong: these are drawn one by one from a law derived from
+                      the tile (``wire_law``) and added to the product without wires (``calibrated.py``)
+    ``digit-serial``: converters clip and no wires move levels, or they lose more (steps above 1), cut
+                      instead of rounding while there is noise, or wires and nonlinearity move levels so far
+                      that they may be read as their neighbours, without noise or too often for the law:
+                      every conversion is computed
     """
     noisy = tile.environment_noise > 0 or tile.adc.noise > 0 or tile.resistor.mismatch > 0
-    if not tile.lossless or (tile.adc.rounding == "floor" and noisy):
-        return "digit-serial"
-    if levels_hold(tile):
+    cuts = tile.adc.rounding == "floor" and noisy
+    if tile.lossless and not cuts and levels_hold(tile):
         return "collapsed"
     return "calibrated" if calibrated(tile) else "digit-serial"
 
@@ -93,8 +94,8 @@ class FastEngine:
     def __post_init__(self) -> None:
         if self.mode == "calibrated" and mode_of(self.tile) != "calibrated":
             raise UserError(
-                "The mode 'calibrated' is for converters that lose nothing but for wires or nonlinearity, "
-                "with noise, resident bits and few wrong conversions: choose 'digit-serial' or 'statistical'."
+                "The mode 'calibrated' is for converters of step 1 with wires or nonlinearity that make few "
+                "conversions wrong, with noise and resident bits: choose 'digit-serial' or 'statistical'."
             )
         if self.mode == "collapsed" and mode_of(self.tile) != "collapsed":
             raise UserError(
@@ -124,24 +125,15 @@ class FastEngine:
         mode, columns = self.runs, product_shape(streamed, resident)[-1]
         if mode == "calibrated" and takes_every_conversion(streamed_bits, resident_bits, columns):
             mode = "digit-serial"
+        if mode != "calibrated" and isinstance(resident, ResidentCodes) and resident.is_patched:
+            resident = resident.floats()  # what engines keep is that of the codes as they were stored
         run = _PRODUCTS[mode]
         return run(streamed, resident, self.tile, streamed_bits, resident_bits, draw)
 
 
-def _digit_serial(
-    streamed: Tensor, resident: Tensor | ResidentCodes, tile: TileSpec, a: int, b: int, draw: Draw
-) -> Tensor:
-    if isinstance(resident, ResidentCodes):
-        switches = resident.cache.get(tile)
-        if switches is None:
-            switches = resident.cache[tile] = pack_switches(resident.codes(), tile, b)
-        return digit_serial_product(streamed, switches, tile, a, b, draw)
-    return digit_serial_product(streamed, resident, tile, a, b, draw)
-
-
 _PRODUCTS: dict[Mode, Callable[..., Tensor]] = {
     "collapsed": collapsed_product,
-    "calibrated": collapsed_product,
-    "digit-serial": _digit_serial,
+    "calibrated": calibrated_product,
+    "digit-serial": every_conversion,
     "statistical": statistical_product,
 }

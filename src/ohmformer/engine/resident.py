@@ -30,7 +30,7 @@ class ResidentCodes:
         self.cache: dict[Any, Any] = {}
         self._changes: list[tuple[Tensor, Tensor]] = []
         self.kernels: Kernels | None = None
-        narrow = codes if codes.is_meta else codes.to(torch.int8 if bits <= 8 else torch.int16)
+        narrow = codes if codes.is_meta else codes.to(torch.int8 if bits <= 8 else torch.int16).contiguous()
         self._data = narrow
         native = kernels() if bits <= 8 and not codes.is_meta and codes.device.type == "cpu" else None
         if native is not None:
@@ -94,6 +94,11 @@ class ResidentCodes:
         finally:
             self._changes.pop()
             self._add(positions, -deltas)
+
+    @property
+    def is_patched(self) -> bool:
+        """Whether the codes are other ones for a while (``patched``)."""
+        return bool(self._changes)
 
     def stored(self) -> Tensor:
         """All codes [column, inner] as they were stored, whatever they are now; int8 or int16, a copy."""

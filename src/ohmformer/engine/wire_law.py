@@ -111,15 +111,16 @@ def levels_hold(tile: TileSpec) -> bool:
 def calibrated(tile: TileSpec) -> bool:
     """Whether the law of wires stands for the conversions of ``tile``: with switch bits, and where
 
-    - converters would lose nothing but for wires and nonlinearity, which move levels (not ``levels_hold``);
+    - converters of step 1 would give every sum, or the outermost code beyond it, but for wires and
+      nonlinearity, which move levels (where nothing clips: not ``levels_hold``);
     - there is noise (without any every conversion is computed, and exact);
     - typical operands (uniform digits and codes) get at most MOST_WRONG of their conversions wrong.
     """
     adc, most = tile.adc, tile.group_elements * tile.numeral.max_digit
     noisy = tile.environment_noise > 0 or adc.noise > 0
-    if not (noisy and tile.lossless and adc.step == 1 and adc.rounding != "floor"):
+    if not (noisy and adc.step == 1 and adc.rounding != "floor") or static_deviation(tile) == 0:
         return False
-    if tile.resident_code != "bits" or levels_hold(tile) or tile.outputs(8) < 1:
+    if tile.resident_code != "bits" or (tile.lossless and levels_hold(tile)) or tile.outputs(8) < 1:
         return False
     if (most * tile.numeral.max_digit + 1) * (most + 1) > ENTRIES or tile.outputs(8) > 1 << VALUE_SHIFT:
         return False
@@ -253,7 +254,7 @@ class _Law:
         slope = 1 + (4 * self.adc.nonlinearity / self.adc.max_code) * (1 - 2 * within) * (within < 1)
         sd = (variance * slope.square() + self.adc.noise**2).sqrt()
         mean, spread = code_moments(level, sd, self.adc)
-        mean = mean - half
+        mean = mean - half.clamp(max=self.adc.max_code)  # what the code is without wires: s, or the outermost
         whole = mean.round()
         rest = mean - whole
         second = torch.maximum(spread + rest * rest, rest.abs()).clamp(max=1.0)  # of 1, 0 and -1

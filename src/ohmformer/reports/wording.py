@@ -131,15 +131,15 @@ def mode_reason(mode: str, *, asked: bool) -> str:
     what = {
         "collapsed": "the converters resolve every sum, so the integer product and rare wrong conversions "
         "are all there is",
-        "calibrated": "the integer product, with what wires and nonlinearity make wrong drawn from a law "
-        "derived from the chip; 'digit-serial' computes every conversion",
+        "calibrated": "the product without wires, with the few conversions that wires, nonlinearity and "
+        "noise make wrong drawn from a law derived from the chip; 'digit-serial' computes every conversion",
         "digit-serial": "every conversion is computed",
         "statistical": "errors come from a derived mean, gain and variance, not each conversion",
     }.get(mode, "")
     if asked:
         return f"asked for: {what}"
     if mode == "digit-serial":
-        return f"the converters do not resolve every sum, so {what}"
+        return f"the converters do not resolve every sum, or wires move too many, so {what}"
     return what
 
 
