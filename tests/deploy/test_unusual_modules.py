@@ -272,6 +272,66 @@ def test_threads_take_turns() -> None:
     assert sorted(map(Tensor.tolist, found)) == sorted(map(Tensor.tolist, alone))
 
 
+def _generated(model: Any, ids: Tensor) -> list[int]:
+    made = model.generate(ids, max_new_tokens=8, min_new_tokens=8, do_sample=False, pad_token_id=0)
+    return made[0].tolist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_texts_of_two_threads_do_not_mix(name: str) -> None:
+    """Two threads generate with one deployed model, token by token in turn: each text is that of its sample.
+
+    Which of the two is the first sample is the threads' affair, so either order is right.
+    """
+    model = deploy(FAMILIES[name].make(), NOISY, seed=1)
+    prompts = [torch.arange(3, 9).reshape(1, 6), torch.arange(21, 30).reshape(1, 9)]
+    orders = []
+    for first in (0, 1):
+        model.on_chip.restart()
+        texts = {which: _generated(model, prompts[which]) for which in (first, 1 - first)}
+        orders.append([texts[0], texts[1]])
+    model.on_chip.restart()
+    found: dict[int, list[int]] = {}
+    turns = threading.Barrier(2)
+    begun = threading.local()
+    forward = model.forward
+
+    def in_turn(*args: Any, **kwargs: Any) -> Any:
+        if not getattr(begun, "waited", False):
+            begun.waited = True
+            turns.wait(timeout=60)
+        return forward(*args, **kwargs)
+
+    model.forward = in_turn
+    threads = [
+        threading.Thread(target=lambda which=which: found.update({which: _generated(model, prompts[which])}))
+        for which in (0, 1)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[0], found[1]] in orders
+
+
+def test_a_cache_goes_on_with_its_own_samples() -> None:
+    """Two texts in turn in one thread: a step meets the noise of the sample whose tokens are in its cache."""
+    model = deploy(FAMILIES["llama"].make(), NOISY, seed=1)
+    prompts = [torch.arange(3, 9).reshape(1, 6), torch.arange(21, 27).reshape(1, 6)]
+    step = torch.tensor([[5]])
+
+    def begun(which: int) -> Any:
+        return model(prompts[which], use_cache=True).past_key_values
+
+    model.on_chip.restart()
+    expected = [model(step, past_key_values=begun(which)).logits for which in (0, 1)]
+    model.on_chip.restart()
+    caches = [begun(0), begun(1)]
+    found = [model(step, None, None, caches[0]).logits, model(step, past_key_values=caches[1]).logits]
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
 def test_the_first_cache_of_an_encoder_may_lie_in_cells() -> None:
     """Without the checking run, its cells are laid out in the middle of a run."""
     model = FAMILIES["t5"].make()

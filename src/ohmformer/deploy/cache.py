@@ -25,6 +25,7 @@ from ohmformer.deploy.cache_rows import KEYS, VALUES, CacheHome, StoredRows
 from ohmformer.errors import UserError
 
 HOME = "_ohmformer_home"
+SAMPLES = "_ohmformer_samples"  # numbers of the sequences whose tokens a cache holds
 CACHE_NAMES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
 
 
@@ -213,6 +214,7 @@ def place_cache(cache: Cache, home: CacheHome) -> None:
             replicate: Any = functools.partial(StoredLayer, home)
             cache.layer_class_to_replicate = replicate
     setattr(cache, HOME, home)
+    setattr(cache, SAMPLES, home.runtime.keys.samples)
 
 
 def _placed(layer: Any, home: CacheHome) -> Any:

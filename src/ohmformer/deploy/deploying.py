@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
-from ohmformer.deploy.cache import wrap_cached
+from ohmformer.deploy.cache import SAMPLES, wrap_cached
 from ohmformer.deploy.cache_rows import CacheHome
 from ohmformer.deploy.calibration import Calibration
 from ohmformer.deploy.constants import floats_in, is_constant, mark_constant
@@ -20,9 +20,10 @@ from ohmformer.deploy.coverage import Coverage, CoverageRow
 from ohmformer.deploy.interception import ChipAudit, ChipMode
 from ohmformer.deploy.names import is_operation
 from ohmformer.deploy.norms import RmsNormForm, is_rotary_table, rms_norm_form
-from ohmformer.deploy.placing import device_of, full_precision, require_same_device, settle
+from ohmformer.deploy.placing import device_of, float32_numbers, full_precision, require_same_device, settle
 from ohmformer.deploy.precision_runtime import PreciseRuntime
 from ohmformer.deploy.runtime import Runtime
+from ohmformer.deploy.sealed import refuse_compilation, seal
 from ohmformer.deploy.shortcuts import Shortcuts, may_leave
 from ohmformer.deploy.state import ATTRIBUTE, OnChip
 from ohmformer.deploy.storage import check_parameters, store_parameters
@@ -92,6 +93,7 @@ def deploy(
     return put_on_chip(model, runtime, allow, check)
 
 
+@float32_numbers()
 def put_on_chip(model: Model, runtime: Runtime, allow: Collection[str], check: bool) -> Model:
     """Copy ``model``, store its parameters for ``runtime``, and install the copy."""
     device_of(model)
@@ -142,6 +144,7 @@ def install(deployed: Model, runtime: Runtime, allow: Collection[str], check: bo
         wrap_cached(module, home)
         _wrap_forward(module, runtime, mode, bool(short))
     settle(deployed, runtime)
+    seal(deployed)
     state = OnChip(runtime, mode)
     setattr(deployed, ATTRIBUTE, state)
     if check:
@@ -163,10 +166,17 @@ def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode, short: bo
             return original(*args, **kwargs) if short else mode.watch(original, args, kwargs)
         if module.training:
             raise UserError("A deployed model is for inference: call eval() before using it.")
+        refuse_compilation()
         require_same_device(runtime, args, kwargs)
         encoded = kwargs.get("encoder_outputs") is not None
+        cache = _cache(args, kwargs)
+        known = getattr(cache, SAMPLES, None)
         with mode.lock:  # one run at a time, whatever the thread
-            runtime.start_run(*_extent(args, kwargs), inputs=_memory(args, kwargs), encoded=encoded)
+            runtime.start_run(
+                *_extent(args, kwargs), inputs=_memory(args, kwargs), encoded=encoded, known=known
+            )
+            if known is not None:
+                setattr(cache, SAMPLES, runtime.keys.samples)
             mode.active, mode.plain, mode.thread = True, may_leave(runtime), get_ident()
             masks = {key: mark_constant(_alias(value)) for key, value in kwargs.items() if "mask" in key}
             try:
@@ -187,9 +197,14 @@ def _extent(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int, in
     shape = next(
         (value.shape for value in given if isinstance(value, Tensor) and value.ndim), torch.Size((1,))
     )
-    cache = kwargs.get("past_key_values")
-    past = cache.get_seq_length() if isinstance(cache, Cache) else 0
+    cache = _cache(args, kwargs)
+    past = 0 if cache is None else cache.get_seq_length()
     return max(1, shape[0]), (shape[1] if len(shape) > 1 else 1), int(past)
+
+
+def _cache(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Cache | None:
+    """The keys and values of past tokens in a call."""
+    return next((value for value in (*kwargs.values(), *args) if isinstance(value, Cache)), None)
 
 
 def _memory(args: tuple[Any, ...], kwargs: dict[str, Any]) -> frozenset[int]:
@@ -215,9 +230,9 @@ def _wrap_rms_norm(module: nn.Module, form: RmsNormForm, runtime: Runtime, mode:
             return mode.watch(original, args, kwargs)
         weight = module._parameters.get("weight")
         if mode.away:
-            return runtime.rms_norm(given[0], weight, form.eps, form.offset)
+            return runtime.rms_norm(runtime.value_of(given[0]), weight, form.eps, form.offset)
         with mode.region():
-            return runtime.rms_norm(given[0], weight, form.eps, form.offset)
+            return runtime.rms_norm(runtime.value_of(given[0]), weight, form.eps, form.offset)
 
     module.forward = forward
 

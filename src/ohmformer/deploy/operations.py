@@ -182,7 +182,7 @@ def rule_rms_norm(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs
         raise unknown(runtime, "rms_norm over more than one axis")
     eps = given.get("eps")
     eps = torch.finfo(torch.float32).eps if eps is None else eps
-    return runtime.rms_norm(given["input"], given.get("weight"), eps)
+    return runtime.rms_norm(runtime.value_of(given["input"]), given.get("weight"), eps)
 
 
 def rule_embedding(runtime: Runtime, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -63,9 +63,20 @@ def require_same_device(runtime: Runtime, args: tuple[Any, ...], kwargs: dict[st
 
 
 @contextmanager
+def float32_numbers() -> Iterator[None]:
+    """New numbers are float32, whatever torch's default is outside."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+@contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """No automatic casts to half precisions."""
-    with torch.autocast("cpu", enabled=False):
+    """No automatic casts to half precisions; new numbers are float32."""
+    with torch.autocast("cpu", enabled=False), float32_numbers():
         if device.type != "cuda":
             yield
         else:

@@ -81,7 +81,7 @@ def rule_attention(runtime: Runtime, function: Any, args: tuple[Any, ...], kwarg
     """scaled_dot_product_attention: scores product, mask, softmax, context product."""
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
-    query, key, value = given["query"], given["key"], given["value"]
+    query, key, value = (runtime.value_of(given[name]) for name in names[:3])
     if given.get("dropout_p"):
         raise UserError("Attention dropout is on: a deployed model is for inference, call eval() first.")
     if given.get("enable_gqa") and key.shape[-3] != query.shape[-3]:
@@ -89,7 +89,7 @@ def rule_attention(runtime: Runtime, function: Any, args: tuple[Any, ...], kwarg
         key, value = key.repeat_interleave(repeat, -3), value.repeat_interleave(repeat, -3)
     scale = 1 / math.sqrt(query.shape[-1]) if given.get("scale") is None else given["scale"]
     scores = runtime.matmul(query, key.transpose(-1, -2), "attention scores") * scale
-    mask = given.get("attn_mask")
+    mask = runtime.value_of(given.get("attn_mask"))
     if given.get("is_causal"):
         rows, columns = scores.shape[-2:]
         mask = torch.ones(rows, columns, dtype=torch.bool, device=scores.device).tril()
@@ -116,6 +116,7 @@ def rule_convolution(axes: int) -> Rule:
             raise unknown(runtime, f"conv{axes}d {what}")
         stride, dilation = _each(given.get("stride", 1), axes), _each(given.get("dilation", 1), axes)
         kernel = weight.shape[2:]
+        x = runtime.value_of(x)
         x, lone = (x, False) if x.ndim == axes + 2 else (x.unsqueeze(0), True)
         x = F.pad(x, _padding(given.get("padding", 0), kernel, dilation))
         if axes == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +34,14 @@ from ohmformer.specs import ChipSpec
 BLOCK = "_ohmformer_block"  # attribute of a tensor that stands for one expert of a stored parameter
 
 
+class Turn(threading.local):
+    """What one thread says of the samples of its runs."""
+
+    def __init__(self) -> None:
+        self.numbers: Tensor | None = None  # of the samples, where the caller gives them
+        self.last = torch.empty(0, dtype=torch.int64, device=HOST)  # samples of the run before
+
+
 class Running:
     """A chip while models run on it: whose noise comes next, what was read, and what is counted."""
 
@@ -42,8 +51,7 @@ class Running:
         self.seed = seed
         self.device = HOST  # where the model lies
         self.samples = 0  # sequences met so far, the number of the next one
-        self.numbers: Tensor | None = None  # of the samples, where the caller gives them
-        self._last = torch.empty(0, dtype=torch.int64, device=HOST)  # samples of the run before
+        self.turn = Turn()  # of the thread that asks
         self.keys = RunKeys(torch.zeros(1, dtype=torch.int64, device=HOST), 1, 0)
         self.parameters: dict[int, StoredParameter] = {}
         self.alive: tuple[Tensor, ...] = ()  # what ``parameters`` names by identity, lest one be given twice
@@ -78,19 +86,24 @@ class Running:
         inputs: frozenset[int] = frozenset(),
         *,
         encoded: bool = False,
+        known: Tensor | None = None,
     ) -> None:
         """Begin one forward run of ``batch`` samples with ``first`` tokens in the cache.
 
-        A run with tokens in the cache, or with what an encoder made, goes on with the samples of the run
-        before it; any other begins new ones. A batch may hold several sequences for each (beams).
+        A run with tokens in the cache goes on with the samples of these tokens, one with what an encoder
+        made with those of the run before it in its thread; any other begins new ones. A batch may hold
+        several sequences for each (beams).
 
         inputs:  where the addresses given by the caller lie in memory
         encoded: the outputs of an encoder are among the arguments
+        known:   samples of the tokens in the cache; None if it does not tell, then those of the run before
 
         Its noise depends on the seed, the numbers of the samples and the positions of their tokens alone.
         """
-        goes_on = (first > 0 or encoded) and len(self._last) > 0 and batch % len(self._last) == 0
-        numbers = self.numbers if self.numbers is not None else self._last if goes_on else None
+        turn = self.turn
+        before = turn.last if known is None or not first else known
+        goes_on = (first > 0 or encoded) and len(before) > 0 and batch % len(before) == 0
+        numbers = turn.numbers if turn.numbers is not None else before if goes_on else None
         if numbers is None:
             samples = torch.arange(self.samples, self.samples + batch, device=HOST)
             self.samples += batch
@@ -100,7 +113,7 @@ class Running:
                 raise UserError(
                     f"{len(numbers)} samples are numbered, but the batch holds {batch} sequences."
                 )
-        self._last = samples
+        turn.last = samples
         self.keys = RunKeys(samples, tokens, first)
         self._plan = self._shared_plan = None
         self._inputs = inputs
@@ -111,7 +124,7 @@ class Running:
 
     def restart(self, samples: int) -> None:
         """The next run begins new samples, numbered from ``samples``."""
-        self.samples, self._last = samples, self._last[:0]
+        self.samples, self.turn.last = samples, self.turn.last[:0]
 
     def misreads(
         self, entry: StoredParameter, rows: Tensor | None = None, *, shared: bool = False

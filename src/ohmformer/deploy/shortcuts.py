@@ -76,6 +76,8 @@ class Shortcuts:
                 return original(*args)
             if stored and self.runtime.block_of(module._parameters[stored]) is None:  # exchanged since
                 return mode.watch(original, args, kwargs)
+            if self.runtime.block_of(args[0]) is not None:  # a stored parameter is read first
+                return mode.watch(original, args, kwargs)
             if mode.away:
                 return direct(args[0])
             with mode.region():

@@ -19,6 +19,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 
 from ohmformer.deploy.calibration import Calibration
 from ohmformer.deploy.deploying import install
+from ohmformer.deploy.placing import float32_numbers
 from ohmformer.deploy.precision_runtime import PreciseRuntime
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.state import on_chip
@@ -117,6 +118,7 @@ def load_deployed(folder: str | Path) -> PreTrainedModel:
         raise UserError(f"{source} holds no complete deployed model: {reason}.") from error
 
 
+@float32_numbers()
 def _restored(source: Path) -> PreTrainedModel:
     description = json.loads((source / INDEX_FILE).read_text(encoding="utf-8"))
     if not isinstance(description, dict) or description.get("schema") != f"ohmformer.deployed/{SCHEMA}":

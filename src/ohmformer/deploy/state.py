@@ -12,6 +12,7 @@ from torch import nn
 from ohmformer.deploy.coverage import CoverageRow
 from ohmformer.deploy.interception import ChipMode
 from ohmformer.deploy.runtime import Runtime
+from ohmformer.deploy.sealed import refuse_copies
 from ohmformer.deploy.storage import StoredParameter
 from ohmformer.engine import FastEngine, Mode, kernels, mode_of
 from ohmformer.errors import UserError
@@ -30,10 +31,7 @@ class OnChip:
         self.coverage: tuple[CoverageRow, ...] = ()
 
     def __reduce__(self) -> NoReturn:
-        raise UserError(
-            "A deployed model cannot be copied or pickled: deploy the original model once more, "
-            "or use save_deployed and load_deployed."
-        )
+        refuse_copies()
 
     @property
     def chip(self) -> ChipSpec:
@@ -92,15 +90,15 @@ class OnChip:
 
         A batch may hold several sequences for each number, one after the other (beams).
         """
-        before = self._runtime.numbers
+        before = self._runtime.turn.numbers
         numbers = torch.tensor(list(samples), dtype=torch.int64, device=HOST)
         if not len(numbers):
             raise UserError("No samples are numbered: at least one number is needed.")
-        self._runtime.numbers = numbers
+        self._runtime.turn.numbers = numbers
         try:
             yield
         finally:
-            self._runtime.numbers = before
+            self._runtime.turn.numbers = before
 
 
 def on_chip(model: nn.Module) -> OnChip:
