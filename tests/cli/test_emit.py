@@ -74,6 +74,34 @@ def test_a_read_of_given_levels(command: Callable[..., Any], tmp_path: Path) -> 
     assert read == [3, 1, 0, 2]
 
 
+def test_operands_that_no_reader_gets_through(command: Callable[..., Any], tmp_path: Path) -> None:
+    for content in (b"[" * 100_000, b"\xff\xfe\x00", b"{"):
+        (tmp_path / "o.json").write_bytes(content)
+        ended = command("emit", "spice", "dense", "--operands", tmp_path / "o.json")
+        assert ended.code == 2
+        assert "o.json cannot be read as JSON: operands are symbols" in ended.sentence
+
+
+def test_a_seed_of_more_bits_than_a_generator_takes(command: Callable[..., Any]) -> None:
+    for seed, code in ((1 << 63, 2), ((1 << 63) - 1, 0), (-1, 2)):
+        assert command("emit", "spice", "dense", "--seed", seed).code == code
+
+
+def test_the_operands_of_a_read_say_how_many_cells_there_are(
+    command: Callable[..., Any], tmp_path: Path
+) -> None:
+    operands = write(tmp_path / "o.json", {"symbols": [[0, 1], [2, 3]]})
+    given = ("emit", "spice", "dense", "--operands", operands)
+    whole = command(*given, "--wordlines", 2, "--bitlines", 2)
+    assert whole.code == 0
+    assert whole.out == command(*given).out
+    for other in (("--wordlines", 3), ("--bitlines", 4)):
+        ended = command(*given, *other, "--out", tmp_path / "x.cir")
+        assert ended.code == 2
+        assert "is 2 x 2 symbols: --wordlines and --bitlines are for random ones" in ended.sentence
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.json"]
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

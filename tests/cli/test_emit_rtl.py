@@ -48,6 +48,21 @@ def test_gates_and_what_they_take(command: Command, tmp_path: Path) -> None:
     assert not (tmp_path / "never.v").exists()
 
 
+def test_a_file_without_a_name_is_refused(command: Command) -> None:
+    for target in (("--out", ""), ("--liberty", "")):
+        ended = command("emit", "rtl", "encoder", *target)
+        assert ended.code == 2
+        assert "is empty: " in ended.sentence
+
+
+def test_a_liberty_file_is_looked_at_ahead_of_the_part(command: Command, tmp_path: Path) -> None:
+    """Even where the part could not be made."""
+    no_part = ("--set", "tile.settling_time_s=900")
+    assert "over 2^24" in command("emit", "rtl", "tile_control", *no_part).sentence
+    ended = command("emit", "rtl", "tile_control", *no_part, "--liberty", tmp_path / "none.lib")
+    assert "none.lib: No such file or directory; give a liberty file" in ended.sentence
+
+
 def test_a_product_of_a_given_shape(command: Command) -> None:
     source = command("emit", "rtl", "product_control", "--inner", 100, "--columns", 20).out
     assert "module product_control (" in source

@@ -63,6 +63,17 @@ def test_a_failing_tool_shows_its_last_lines(monkeypatch, tmp_path):
         icarus.sweep(ENCODER, {"value": [1]})
 
 
+def test_a_tool_that_cannot_be_started(monkeypatch, tmp_path):
+    for name in ("iverilog", "yosys"):
+        (tmp_path / name).write_bytes(b"\x7fELF, and no more of it")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for work, name in ((lambda: icarus.sweep(ENCODER, {"value": [1]}), "iverilog"),
+                       (lambda: yosys.synthesise(ENCODER), "yosys")):  # fmt: skip
+        with pytest.raises(UserError, match=rf"{name} cannot be started: Exec format error\."):
+            work()
+
+
 def test_garbage_from_a_tool_is_shown(monkeypatch, tmp_path):
     for name in ("iverilog", "vvp", "yosys"):
         script(tmp_path, name, "echo garbage")

@@ -52,6 +52,7 @@ def test_all_words_and_the_gates_of_a_small_tile(monkeypatch):
     assert "gates" in checks["gates of the softmax"].what
     assert checks["gates of the tile"].cases == 1
     assert checks["gates of the tile"].tool.startswith("Yosys 0.")
+    assert len(checks) == verify_rtl.RTL_ROWS
 
 
 @pytest.mark.parametrize("code", ["bits", "digits"])
@@ -75,6 +76,7 @@ def test_a_chip_with_wires_is_compared_on_whole_sums(code, monkeypatch):
 def test_weights_and_activations_of_different_bits(weights, activations, monkeypatch):
     monkeypatch.setattr(verify_rtl, "LANES", ("reciprocal",))
     bits = {"precision.weight_bits": weights, "precision.activation_bits": activations}
+    bits["tile.adc.bitlines_per_adc"] = 5  # parts of outputs on each converter
     checks = list(rtl_checks(override(CHIP, bits), quick=True))
     assert len(checks) == 10
     assert [check.name for check in checks if not check.passed] == []

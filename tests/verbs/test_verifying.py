@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,10 @@ from ohmformer.specs import override, preset
 from ohmformer.verbs import verify_circuits
 from ohmformer.verbs.verify_circuits import circuit_checks
 from ohmformer.verbs.verify_rows import Check, Outcome, checked
-from ohmformer.verbs.verify_rtl import rtl_checks
-from ohmformer.verbs.verifying import Verification
+from ohmformer.verbs.verify_rtl import QUICK_ROWS, RTL_ROWS, rtl_checks
+from ohmformer.verbs.verifying import Verification, verify
+
+from ..liberty import LIBERTY
 
 
 @pytest.mark.parametrize("chip", ["wang2024", "wang2024_2bit_serial", "wang2024_1bit_cells"])
@@ -158,12 +161,15 @@ def test_what_was_found_before_a_part_that_cannot_be_built_is_printed(
     monkeypatch.setattr("ohmformer.verbs.verifying.CHAINS", (_short, rtl_checks))
     monkeypatch.setattr("ohmformer.verbs.verify_rtl.LANES", ("reciprocal",))
     target = tmp_path / "verify.json"
-    command = ["verify", "--quick", "--set", "tile.adc.bitlines_per_adc=4", "--json", str(target)]
+    command = ["verify", "--quick", "--set", "buffer.word_bits=16", "--json", str(target)]
     assert run(command) == 2
     told = capsys.readouterr()
     assert "integer functions" in told.out
     assert "FAILED" not in told.out
-    assert "bitlines_per_adc is 4: with several converters" in told.err.strip().splitlines()[-1]
+    assert (
+        "buffer.word_bits is 16: sums of this tile take up to 22 bits; set it"
+        in told.err.strip().splitlines()[-1]
+    )
     assert not target.exists()
 
 
@@ -174,6 +180,46 @@ def _short(chip: object, *, quick: bool, seed: int, liberty: str | None = None) 
 def _wrong(chip: object, *, quick: bool, seed: int, liberty: str | None = None) -> Any:
     yield from _short(chip, quick=quick, seed=seed)
     yield checked("m", "w", "t", 0.5, "u", lambda: Outcome(cases=1, worst=0.75))
+
+
+def test_progress_counts_the_checks_of_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``RTL_ROWS`` of a whole run: its rows are those of a quick one and the gates of five parts."""
+    steps: list[tuple[str, int, int]] = []
+    monkeypatch.setattr("ohmformer.verbs.verify_rtl.LANES", ("reciprocal",))
+    done = verify(preset("wang2024"), quick=True, progress=lambda *step: steps.append(step))
+    assert [made for _, made, _ in steps] == [*range(len(done.checks) + 1)]
+    assert {total for _, _, total in steps} == {len(done.checks)}
+    beside = ("lanes", "tile", "product", "softmax", "read controller")
+    assert QUICK_ROWS + len(beside) == RTL_ROWS
+
+
+@pytest.mark.parametrize("missing", ["ngspice", "iverilog", "yosys"])
+def test_a_missing_tool_is_said_ahead_of_the_first_check(
+    missing: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for tool in {"ngspice", "iverilog", "vvp", "yosys"} - {missing}:
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("ohmformer.verbs.verifying.CHAINS", (_short,))
+    assert run(["verify", "--quick"]) == 2
+    told = capsys.readouterr()
+    assert "Debian package " + missing in told.err
+    assert "passed" not in told.out
+
+
+def test_a_liberty_file_is_looked_at_ahead_of_the_first_check(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("ohmformer.verbs.verifying.CHAINS", (_short,))
+    gates = tmp_path / "gates.lib"
+    gates.write_text(LIBERTY)  # no flip-flop, which a quick run does not need
+    assert run(["verify", "--quick", "--liberty", str(gates)]) == 0
+    assert "passed" in capsys.readouterr().out
+    for options in (["--quick", "--liberty", str(tmp_path / "none.lib")], ["--liberty", str(gates)]):
+        assert run(["verify", *options]) == 2
+        told = capsys.readouterr()
+        assert "No such file" in told.err or "flip-flops are not" in told.err
+        assert "passed" not in told.out
 
 
 def test_a_missing_simulator_is_one_sentence(

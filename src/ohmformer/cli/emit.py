@@ -88,8 +88,12 @@ def dense(
     chip: Chip = None,
     settings: Settings = None,
     operands: Operands = None,
-    wordlines: Annotated[int, typer.Option("--wordlines", min=1, help="Wordlines of the patch.")] = 4,
-    bitlines: Annotated[int, typer.Option("--bitlines", min=1, help="Bitlines of the patch.")] = 16,
+    wordlines: Annotated[
+        int | None, typer.Option("--wordlines", min=1, help="Wordlines of random cells. Default: 4.")
+    ] = None,
+    bitlines: Annotated[
+        int | None, typer.Option("--bitlines", min=1, help="Bitlines of random cells. Default: 16.")
+    ] = None,
     selected: Annotated[int, typer.Option("--selected", min=0, help="The wordline that is read.")] = 0,
     seed: Seed = 0,
     threads: Threads = None,

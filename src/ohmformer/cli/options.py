@@ -29,6 +29,8 @@ __all__ = [
     "Tokens",
 ]
 
+MAX_SEED = (1 << 63) - 1  # a generator takes 64 bits, and some seeds are counted up from it
+
 ModelName = Annotated[
     str,
     typer.Argument(
@@ -116,7 +118,9 @@ Json = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", min=0, help="Seed of everything drawn: split, physical chip, reads, sampling."),
+    typer.Option(
+        "--seed", min=0, max=MAX_SEED, help="Seed of everything drawn: split, physical chip, reads, sampling."
+    ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads that torch may use.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -88,6 +88,10 @@ def open_output(json: str | None, *files: str | None, threads: int | None = None
 
 def check_file(target: str) -> None:
     """Refuse, before any work, a file that could not be written at its end."""
+    if not target:
+        raise UserError(
+            "The name of a file to write is empty: give the path of a file, or - for standard output."
+        )
     path = Path(target)
     if path.is_dir():
         raise UserError(f"Cannot write {target}: it is a folder; give the path of a file.")

@@ -49,8 +49,8 @@ class TileLayout:
         needed_bits = self.needed_bits()
         if needed_bits > self.word_bits:
             raise EmitError(
-                f"buffer.word_bits is {self.word_bits}: sums of this tile take up to {needed_bits} bits; set it "
-                "to that or more."
+                f"buffer.word_bits is {self.word_bits}: sums of this tile take up to {needed_bits} bits; "
+                "set it to that or more."
             )
 
     @property

@@ -22,6 +22,7 @@ from ohmformer.specs import DenseSpec, TileSpec
 __all__ = ["POINTS", "dense_read_circuit", "read_operands", "shrink", "tile_cycle_circuit"]
 
 MOST_CELLS = 1 << 18  # of a netlist: 512 x 512 are a million elements with their wires
+PATCH = (4, 16)  # wordlines and bitlines of a dense read
 POINTS = 400  # steps of a transient over twice the settling time
 
 
@@ -88,21 +89,29 @@ def dense_read_circuit(
     dense: DenseSpec,
     *,
     operands: str | Path | None = None,
-    wordlines: int = 4,
-    bitlines: int = 16,
+    wordlines: int | None = None,
+    bitlines: int | None = None,
     selected: int = 0,
     seed: int = 0,
 ) -> Circuit:
     """One read of a patch of a dense bank, its cells written with the programming noise of ``seed``.
 
-    operands: JSON with ``symbols``, [wordline][bitline], the levels; random levels without it
+    operands: JSON with ``symbols``, [wordline][bitline], the levels; random levels of 4 x 16, or of
+              ``wordlines`` x ``bitlines``, without it
     """
     generator = torch.Generator().manual_seed(seed)
     if operands is None:
-        _check_size(wordlines, bitlines)
-        symbols = torch.randint(0, dense.cell.levels, (wordlines, bitlines), generator=generator)
+        rows, columns = wordlines or PATCH[0], bitlines or PATCH[1]
+        _check_size(rows, columns)
+        symbols = torch.randint(0, dense.cell.levels, (rows, columns), generator=generator)
     else:
         symbols = _integers(read_operands(operands, "symbols"), "symbols", 2)
+        rows, columns = symbols.shape
+        if (wordlines or rows, bitlines or columns) != (rows, columns):
+            raise UserError(
+                f"{operands} is {rows} x {columns} symbols: --wordlines and --bitlines are for random ones."
+            )
+        _check_size(rows, columns)
     stuck = draw_stuck(tuple(symbols.shape), dense.cell, generator)
     return dense_circuit(dense, program(symbols, dense.cell, generator, stuck=stuck), selected)
 
@@ -124,7 +133,7 @@ def read_operands(file: str | Path, *names: str) -> dict[str, Any]:
         found = json.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"Cannot read the operands {file}: {error.strerror or error}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read as JSON: operands are {', '.join(names)}.") from error
     if not isinstance(found, dict) or set(found) != set(names):
         raise UserError(f"{file} must hold an object of exactly {', '.join(names)}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ohmformer.emit import chip_module, chip_product, gate_area_m2, product_control
-from ohmformer.emit.simulators.yosys import Synthesis, synthesise
+from ohmformer.emit.simulators.yosys import Synthesis, check_liberty, synthesise
 from ohmformer.errors import UserError
 from ohmformer.specs import ChipSpec
 from ohmformer.units import UM2
@@ -30,6 +30,8 @@ def hardware_text(
     """
     if part != "product_control" and (inner, columns) != (None, None):
         raise UserError(f"--inner and --columns belong to product_control: {part} has no matrix.")
+    if liberty is not None:
+        check_liberty(liberty)
     if part == "product_control":
         module = product_control(chip_product(chip, inner, columns), chip.clock_Hz)
     else:

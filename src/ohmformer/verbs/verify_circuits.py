@@ -30,8 +30,9 @@ from ohmformer.specs import ChipSpec, DenseSpec, TileSpec
 from ohmformer.verbs.circuits import shrink
 from ohmformer.verbs.verify_rows import Check, Outcome, checked
 
-__all__ = ["circuit_checks"]
+__all__ = ["CIRCUIT_ROWS", "circuit_checks"]
 
+CIRCUIT_ROWS = 7
 CURRENT = 1e-6  # promised of currents, share of the largest
 SOLVER = 1e-9  # promised of effective conductances, share of the largest
 WIRE_OHM = 1.0  # of the checks with wires, where the chip has none

@@ -31,8 +31,9 @@ from ohmformer.specs import ChipSpec, PrecisionSpec, TileSpec
 from ohmformer.verbs.hardware import what_it_takes
 from ohmformer.verbs.verify_rows import Check, Outcome, checked
 
-__all__ = ["rtl_checks"]
+__all__ = ["QUICK_ROWS", "RTL_ROWS", "rtl_checks"]
 
+QUICK_ROWS, RTL_ROWS = 10, 15
 LANES = ("exp", "reciprocal", "rsqrt", "gelu", "silu")
 QUICK_WORDS = 2000
 MAX_DOUBLES = 1000

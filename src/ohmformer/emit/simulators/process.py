@@ -36,15 +36,18 @@ def run_tool(command: Sequence[str], folder: Path, tool: str, limit_s: float) ->
 
     Error: SimulatorError with its last lines where it fails or does not end within ``limit_s``.
     """
-    process = subprocess.Popen(
-        list(command),
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    try:
+        process = subprocess.Popen(
+            list(command),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    except OSError as error:
+        raise SimulatorError(f"{command[0]} cannot be started: {error.strerror or error}.") from error
     try:
         printed = process.communicate(timeout=limit_s)[0].decode("utf-8", "replace")
     except subprocess.TimeoutExpired:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ohmformer.emit.checks import SimulatorError
-from ohmformer.emit.rtl_text import RtlModule
+from ohmformer.emit.rtl_text import Port, RtlModule
 from ohmformer.emit.simulators.process import find_tool, last_lines, run_tool, version_line
 
-__all__ = ["GATES", "Synthesis", "synthesise", "version"]
+__all__ = ["GATES", "Synthesis", "check_liberty", "synthesise", "version"]
 
 PACKAGE = "Debian package yosys"
 LIMIT_s = 600.0
@@ -103,6 +103,21 @@ def synthesise(module: RtlModule, *, liberty: str | os.PathLike[str] | None = No
         mapped=whole,
         tool=version(),
     )
+
+
+def check_liberty(liberty: str | os.PathLike[str], *, registers: bool = False) -> None:
+    """Map a gate to a liberty file, to refuse in a second a file that larger work would not get through.
+
+    registers: map a flip-flop too
+    Error:     as ``synthesise``.
+    """
+    if not str(liberty):
+        raise SimulatorError("The name of the liberty file is empty: give the path of a file.")
+    ports = (Port(name="clk", width=1), Port(name="on", width=2), Port(name="sum", width=1, output=True))
+    body = "  reg held;\n  assign sum = held ^ on[0];\n  always @(posedge clk) held <= on[1];"
+    if not registers:
+        body = "  assign sum = on[0] ^ on[1];"
+    synthesise(RtlModule(name="probe", ports=ports, body=body), liberty=liberty)
 
 
 def _cells(path: Path) -> bytes:
