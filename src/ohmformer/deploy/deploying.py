@@ -20,7 +20,14 @@ from ohmformer.deploy.coverage import Coverage, CoverageRow
 from ohmformer.deploy.interception import ChipAudit, ChipMode
 from ohmformer.deploy.names import is_operation
 from ohmformer.deploy.norms import RmsNormForm, is_rotary_table, rms_norm_form
-from ohmformer.deploy.placing import device_of, float32_numbers, full_precision, require_same_device, settle
+from ohmformer.deploy.placing import (
+    device_of,
+    float32_numbers,
+    full_precision,
+    require_numbers,
+    require_same_device,
+    settle,
+)
 from ohmformer.deploy.precision_runtime import PreciseRuntime
 from ohmformer.deploy.runtime import Runtime
 from ohmformer.deploy.sealed import refuse_compilation, seal
@@ -100,6 +107,7 @@ def put_on_chip(model: Model, runtime: Runtime, allow: Collection[str], check: b
     check_parameters(model)
     deployed = _copied(model).eval()
     if isinstance(deployed, PreTrainedModel):
+        runtime.built_for = str(deployed.config._attn_implementation)
         deployed.set_attn_implementation("eager")
         deployed.set_experts_implementation("eager")
     runtime.parameters = store_parameters(deployed, runtime.chip, runtime.seed)
@@ -168,6 +176,7 @@ def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode, short: bo
             raise UserError("A deployed model is for inference: call eval() before using it.")
         refuse_compilation()
         require_same_device(runtime, args, kwargs)
+        require_numbers(args, kwargs)
         encoded = kwargs.get("encoder_outputs") is not None
         cache = _cache(args, kwargs)
         known = getattr(cache, SAMPLES, None)

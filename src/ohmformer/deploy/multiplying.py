@@ -236,6 +236,9 @@ class Products(Running):
         count = prod(x.shape[d] for d in dims)
         flat = x.permute(*kept, *dims).reshape(*(x.shape[d] for d in kept), count)
         y = self._row_sum(flat)
+        if not x.is_meta and count:
+            # numbers of which none is below 0: a sum that is comes from conversions gone wrong and is cut off
+            y = torch.where(flat.amin(-1) < 0, y, y.clamp_min(0.0))
         if mean:
             y = divide(y, count)
         if keepdim:

@@ -51,6 +51,7 @@ class Running:
         self.seed = seed
         self.device = HOST  # where the model lies
         self.samples = 0  # sequences met so far, the number of the next one
+        self.built_for = "eager"  # attention implementation for which the model's modules were made
         self.turn = Turn()  # of the thread that asks
         self.keys = RunKeys(torch.zeros(1, dtype=torch.int64, device=HOST), 1, 0)
         self.parameters: dict[int, StoredParameter] = {}

@@ -66,6 +66,7 @@ def save_deployed(model: nn.Module, folder: str | Path, tokenizer: Any = None) -
         "mode": state.mode,
         "samples": state.runtime.samples,
         "allow": list(state.allow),
+        "attention": state.runtime.built_for,
         "parameters": index,
     }
     try:
@@ -135,8 +136,11 @@ def _restored(source: Path) -> PreTrainedModel:
         raise UserError(
             f"{source} names the class {description['class']!r}, which transformers does not have."
         )
-    config._attn_implementation = config._experts_implementation = "eager"
+    # some modules decide when they are made how they attend: they are made as they were
+    config._attn_implementation = "sdpa" if description.get("attention") == "sdpa" else "eager"
+    config._experts_implementation = "eager"
     model: PreTrainedModel = kind(config).eval()
+    model.set_attn_implementation("eager")
     if (source / GENERATION_CONFIG_NAME).exists():
         model.generation_config = GenerationConfig.from_pretrained(source, local_files_only=True)
     engine, seed = FastEngine(chip.tile, description["mode"]), int(description["seed"])
@@ -147,6 +151,7 @@ def _restored(source: Path) -> PreTrainedModel:
         runtime = PreciseRuntime(
             chip, engine, seed, outliers=chip.precision.outliers, calibration=calibration
         )
+    runtime.built_for = str(description.get("attention", "eager"))
     for name, _, _, parameter in float_parameters(model):
         if name not in description["parameters"]:
             raise UserError(f"{source} lacks the weight {name}: it does not fit its own configuration.")

@@ -49,11 +49,7 @@ def _inputs(model: nn.Module, batch: int, tokens: int) -> dict[str, Any]:
             f"{type(model).__name__} has no configuration: pass check=False and inputs of your own."
         )
     if main == "pixel_values":
-        vision = getattr(config, "vision_config", config)
-        size = getattr(vision, "image_size", 32)
-        height, width = (size, size) if isinstance(size, int) else tuple(size)
-        channels = getattr(vision, "num_channels", 3)
-        return {"pixel_values": torch.zeros(batch, channels, height, width, device=device)}
+        return {"pixel_values": _picture(config, batch, device)}
     if main == "input_features":
         frames, bins = 2 * getattr(config, "max_source_positions", 0), getattr(config, "num_mel_bins", 0)
         start = torch.zeros(batch, min(tokens, 2), dtype=torch.long, device=device)
@@ -76,7 +72,16 @@ def _inputs(model: nn.Module, batch: int, tokens: int) -> dict[str, Any]:
     inputs: dict[str, Any] = {"input_ids": ids}
     if getattr(config, "is_encoder_decoder", False):
         inputs["decoder_input_ids"] = ids
+    if hasattr(model, "logit_scale") and hasattr(config, "vision_config"):  # compares texts with pictures
+        inputs["pixel_values"] = _picture(config, batch, device)
     return inputs
+
+
+def _picture(config: Any, batch: int, device: torch.device) -> torch.Tensor:
+    vision = getattr(config, "vision_config", config)
+    size = getattr(vision, "image_size", 32)
+    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    return torch.zeros(batch, getattr(vision, "num_channels", 3), height, width, device=device)
 
 
 def checking_inputs(model: nn.Module) -> Iterator[dict[str, Any]]:
