@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ohmformer import chips
 from ohmformer.deploy import deploy, load_deployed, save_deployed
 from ohmformer.errors import UserError
-from ohmformer.specs import override
+from ohmformer.specs import ideal, override
 
 from .conftest import DECODER, ENCODER, FAMILIES, output, relative, wide_chip
 from .test_physical_chip import NOISY
@@ -71,16 +71,35 @@ class Spread(nn.Module):
 
 def test_a_sum_of_squares_stays_above_zero_in_a_norm_that_is_spelt_out() -> None:
     """Conversions this wrong (a deviation of 2 codes; a top digit counts 49 · 128) bring sums of a few codes
-    below 0; the sum of numbers with both signs may lie there."""
+    to 0 and below: then the largest number stands for the sum, here 1, so the mean of 32 is 1/32."""
     chip = override(chips.wang2024(), {"tile.adc.noise": 2.0})
     x = torch.randn(400, 32, generator=torch.Generator().manual_seed(2)) * 1e-3
     x[:, 0] = 1.0
     found = deploy(Spread().eval(), chip, check=False)(x)
-    assert bool((found >= 0).all())
-    assert int((found == 0).sum()) > 10
+    assert bool((found > 0).all())
+    assert int((found == 1 / 32).sum()) > 10
     torch.manual_seed(0)
     model = hf.CohereForCausalLM(hf.CohereConfig(**DECODER, use_qk_norm=True)).eval()
     assert bool(torch.isfinite(output(deploy(model, chip), {"input_ids": torch.arange(3, 9)[None]})).all())
+
+
+class Sum(nn.Module):
+    """The plain sum of each row."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(-1)
+
+
+@pytest.mark.parametrize("scale", ["per_token", "per_tensor"])
+def test_sums_of_the_ideal_chip_are_left_as_they_are(scale: str) -> None:
+    """Rows of zeros, of one number, of numbers below half a step of a scale that all share: Σ codes."""
+    chip = override(ideal(chips.wang2024()), {"precision.activation_scale": scale})
+    x = torch.zeros(5, 8)
+    x[1, 2], x[2, 3], x[3], x[4, 0] = 0.7, 1e-4, 0.1, -0.3
+    scales = (x.abs().amax(-1) if scale == "per_token" else x.abs().max().expand(5)) / 127
+    scales = torch.where(scales == 0, torch.ones(()), scales)
+    expected = (x / scales[:, None]).round().sum(-1) * scales
+    assert torch.equal(deploy(Sum().eval(), chip, check=False)(x), expected)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -237,14 +237,24 @@ class Products(Running):
         flat = x.permute(*kept, *dims).reshape(*(x.shape[d] for d in kept), count)
         y = self._row_sum(flat)
         if not x.is_meta and count:
-            # numbers of which none is below 0: a sum that is comes from conversions gone wrong and is cut off
-            y = torch.where(flat.amin(-1) < 0, y, y.clamp_min(0.0))
+            y = self._no_less(y, flat)
         if mean:
             y = divide(y, count)
         if keepdim:
             for d in dims:
                 y = y.unsqueeze(d)
         return y
+
+    def _no_less(self, sums: Tensor, rows: Tensor) -> Tensor:
+        """Sums [...] of rows [..., n]; a row's largest number, where none is below 0 but the sum is.
+
+        Only conversions gone wrong do that; what follows takes roots and divides. A sum of 0 is as wrong
+        where each row has its own scale, and may be right under a given one.
+        """
+        lowest, largest = rows.aminmax(dim=-1)
+        given = self.chip.precision.activation_scale != "per_token" or getattr(self, "calibration", None)
+        wrong = sums < 0 if given else sums <= 0
+        return torch.where((lowest >= 0) & wrong, largest.to(sums.dtype), sums)
 
 
 def _four_axes(matrices: Tensor) -> Tensor:
