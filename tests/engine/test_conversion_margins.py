@@ -73,7 +73,7 @@ def test_only_bytes_that_are_shared_correlate_and_within_the_bound(wrong):
 
 def test_a_share_is_that_of_its_own_law(wrong):
     """P of each conversion is P(36·keep + noise < 35.5), within 4.5 standard errors and 1/4096."""
-    from ohmformer.engine.conversion_plan import wire_shares
+    from ohmformer.engine.wire_shares import wire_shares
 
     tile = preset("wang2024").tile
     tile = replace(tile, resistor=replace(tile.resistor, wire_resistance_ohm=1.0, mismatch=0.0))

@@ -12,9 +12,10 @@ from ohmformer.engine.conversion_law import (
     upper_tail,
 )
 from ohmformer.engine.conversion_margins import wire_limits
-from ohmformer.engine.conversion_plan import conversion_plan, wire_factors
+from ohmformer.engine.conversion_plan import conversion_plan
 from ohmformer.engine.digit_serial import digit_serial_product
 from ohmformer.engine.native import VARIABLE
+from ohmformer.engine.wire_shares import wire_factors
 
 from .serial import PATHS, RARE, draw, one_conversion, wired
 

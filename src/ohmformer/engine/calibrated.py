@@ -52,7 +52,7 @@ def every_conversion(
             switches = pack_switches(resident.codes(), tile, resident_bits)
             if not resident.is_patched:
                 resident.cache[tile] = switches
-        return digit_serial_product(streamed, switches, tile, streamed_bits, resident_bits, draw)
+        return digit_serial_product(streamed, switches, tile, streamed_bits, resident_bits, draw, resident)
     return digit_serial_product(streamed, resident, tile, streamed_bits, resident_bits, draw)
 
 

@@ -10,11 +10,12 @@ from torch import Tensor
 from ohmformer.crossbars import drive, plane_weights, resident_planes, streamed_digits, wordline_groups
 from ohmformer.devices import convert
 from ohmformer.engine.conversion_margins import found_alone, wire_limits
-from ohmformer.engine.conversion_plan import LAWS, ConversionPlan, wire_shares
+from ohmformer.engine.conversion_plan import LAWS, ConversionPlan
 from ohmformer.engine.conversion_words import dense_deviates, plane_bytes, shared_bytes
 from ohmformer.engine.native import kernels
 from ohmformer.engine.randomness import Draw, deviates, random_words
 from ohmformer.engine.whole import whole_matmul
+from ohmformer.engine.wire_shares import wire_shares
 from ohmformer.engine.wrong_conversions import add_changes, below_limits
 from ohmformer.specs import TileSpec
 

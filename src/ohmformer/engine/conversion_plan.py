@@ -12,7 +12,6 @@ from torch import Tensor
 from ohmformer.crossbars import (
     digit_weights,
     drive,
-    output_blocks,
     plane_weights,
     resident_planes,
     streamed_digits,
@@ -78,7 +77,7 @@ class ConversionPlan:
     resident_highest: int
     closed: Tensor
     planes: int
-    switches: int
+    sharing: int
     fraction: int
     divide: int
     scale: int
@@ -120,7 +119,7 @@ class ConversionPlan:
                 self.chunk,
                 self.chunks,
                 self.planes,
-                self.switches,
+                self.sharing,
                 self.digits,
                 self.max_digit,
                 self.lowest,
@@ -296,13 +295,14 @@ def conversion_plan(
     max_digit = numeral.max_digit
     weights = plane_weights(tile, resident_bits)
     radix_powers = digit_weights(tile, streamed_bits)
-    switches = 1 if tile.resident_code == "bits" else 2
+    sharing = _sharing(tile)
+    maps = len(weights) + (len(weights) // sharing if sharing else 0)
     if (
         inner < 1
         or 4 * max_digit > INT8
         or adc.nonlinearity > 0
         or len(radix_powers) > MOST_DIGITS
-        or len(weights) * switches > MOST_SWITCHES - 1
+        or maps > MOST_SWITCHES - 1
     ):
         return None
     groups = tuple((group.start, group.stop) for group in wordline_groups(inner, tile))
@@ -365,7 +365,7 @@ def conversion_plan(
         resident_highest=int(resident[-1]),
         closed=_closed(resident, tile, resident_bits),
         planes=len(weights),
-        switches=switches,
+        sharing=sharing,
         fraction=level.fraction,
         divide=level.divide,
         scale=level.scale,
@@ -450,38 +450,27 @@ def _resident_range(tile: TileSpec, bits: int) -> Tensor:
     return torch.arange(-reach, reach + 1)
 
 
+def _sharing(tile: TileSpec) -> int:
+    """Planes that have their signs in common; 0 where switches have none."""
+    if tile.resident_code == "bits":
+        return 0
+    return tile.numeral.resistors_per_digit if tile.numeral.polarity == "shared" else 1
+
+
 def _closed(numbers: Tensor, tile: TileSpec, bits: int) -> Tensor:
-    """Bit map of closed switches of each number, int64: bit plane, or 2·plane and the next for +1 and -1."""
+    """Bit map of the switches of each number, int64; one bit for each map.
+
+    Switches with a sign e = b - s: the signs s of planes that share them are one map, before the maps b of
+    these planes. One look-up less than for e = (e > 0) - (e < 0) for each plane but the first.
+    """
     planes, _ = resident_planes(numbers.unsqueeze(0), bits, tile)
     states = planes.squeeze(1).long()  # [plane, number]
-    if tile.resident_code == "digits":
-        states = torch.stack(((states > 0).long(), (states < 0).long()), 1).flatten(0, 1)
+    if sharing := _sharing(tile):
+        states = states.view(-1, sharing, len(numbers))  # [digit, plane, number]
+        signs = (states < 0).any(1, keepdim=True).long()
+        states = torch.cat((signs, states + signs), 1).flatten(0, 1)
     places = torch.arange(len(states)).unsqueeze(-1)
     return (states << places).sum(0)
-
-
-@lru_cache(maxsize=64)
-@on_host
-def wire_shares(tile: TileSpec, columns: int, bits: int) -> Tensor:
-    """Share of its sum that each conversion keeps, [plane, bitline of the pair, column], float64."""
-    per_plane = 1 if tile.resident_code == "bits" else 2
-    count = len(plane_weights(tile, bits))
-    keep = 1 - wire_attenuation(tile)
-    parts = [
-        keep[: (last - first) * count * per_plane].view(last - first, count, per_plane)
-        for first, last in output_blocks(columns, tile, bits)
-    ]
-    return torch.cat(parts).permute(1, 2, 0)
-
-
-@lru_cache(maxsize=64)
-@on_host
-def wire_factors(tile: TileSpec, columns: int, bits: int) -> Tensor:
-    """``wire_shares`` times 2^15, the mean of a pair's bitlines; columns filled up, int16."""
-    share = wire_shares(tile, columns, bits).mean(1)
-    factors = torch.zeros(share.shape[0], -(-columns // WIDTH) * WIDTH, dtype=torch.int16)
-    factors[:, :columns] = (share * 2**15).round().clamp_(max=INT16).to(torch.int16)
-    return factors
 
 
 __all__ = [
@@ -490,6 +479,4 @@ __all__ = [
     "ConversionPlan",
     "conversion_plan",
     "looked_at",
-    "wire_factors",
-    "wire_shares",
 ]

@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from ohmformer.engine.conversion_blocks import floating_product, whole_product
-from ohmformer.engine.conversion_plan import conversion_plan, wire_factors
+from ohmformer.engine.conversion_plan import conversion_plan
 from ohmformer.engine.randomness import Draw
+from ohmformer.engine.resident import ResidentCodes
 from ohmformer.engine.switches import PackedSwitches, native_product, pack, refuse
+from ohmformer.engine.wire_shares import wire_factors
 from ohmformer.engine.wrong_conversions import draw_events
 from ohmformer.numerals import HOST
 from ohmformer.specs import TileSpec
@@ -43,6 +45,7 @@ def digit_serial_product(
     streamed_bits: int,
     resident_bits: int,
     draw: Draw | torch.Generator,
+    stored: ResidentCodes | None = None,
 ) -> Tensor:
     """The product with every conversion computed (see ``ProductEngine.product``).
 
@@ -50,6 +53,8 @@ def digit_serial_product(
 
     draw: one key for each row of the result, batch axes flattened in front; a generator stands for a seed
           drawn from it and the numbers of the rows as keys
+    stored: the numbers of the switches as they are kept: conversions that provably change nothing may then be
+          computed all at once, as an integer product, with the same result
     """
     rows, inner = streamed.shape[-2:]
     batch = streamed.shape[:-2]
@@ -73,7 +78,7 @@ def digit_serial_product(
         return torch.zeros(*batch, rows, columns, device=streamed.device)
     keys = draw.keys.view(left.shape[0], left.shape[1])
     parts = [
-        _entry(part, own, tile, streamed_bits, resident_bits, replace(draw, keys=key))
+        _entry(part, own, tile, streamed_bits, resident_bits, replace(draw, keys=key), stored)
         for part, own, key in zip(left, entries, keys, strict=True)
     ]
     result = parts[0] if len(parts) == 1 else torch.stack(parts)
@@ -94,6 +99,7 @@ def _entry(
     streamed_bits: int,
     resident_bits: int,
     draw: Draw,
+    stored: ResidentCodes | None,
 ) -> Tensor:
     """One matrix [row, inner] times one [inner, column]; whole numbers in any dtype."""
     plan = conversion_plan(tile, streamed_bits, resident_bits, streamed.shape[-1])
@@ -107,7 +113,7 @@ def _entry(
     keep = wire_factors(tile, columns, resident_bits) if wired else None
     events = draw_events(plan, columns, draw.sub(EVENTS)) if plan.noise in ("sparse", "margins") else None
     switches = resident if isinstance(resident, PackedSwitches) else pack(resident, tile, resident_bits)
-    found = native_product(plan, streamed, switches, keep, draw, events)
+    found = native_product(plan, streamed, switches, keep, draw, events, stored)
     if found is not None:
         return found
     if not bool((streamed.amin() >= plan.lowest) & (streamed.amax() <= plan.highest)):

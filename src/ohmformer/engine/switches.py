@@ -14,6 +14,7 @@ from ohmformer.engine.conversion_law import deviate_sizes, points
 from ohmformer.engine.conversion_margins import ALONE, byte_limits, wire_limits
 from ohmformer.engine.conversion_plan import LAWS, WIDTH, ConversionPlan, conversion_plan
 from ohmformer.engine.randomness import MASK64, Draw
+from ohmformer.engine.resident import ResidentCodes
 from ohmformer.numerals import HOST, NumeralError
 from ohmformer.specs import TileSpec
 
@@ -134,20 +135,15 @@ def pack(resident: Tensor, tile: TileSpec, bits: int) -> PackedSwitches:
 
 def _unpack(plan: ConversionPlan, packed: Tensor, columns: int) -> Tensor:
     """The numbers [inner, column] of packed switches, int32; see kernels/digit_serial.hpp for the order."""
-    places = []
-    for plane in range(plan.planes):
-        for which in range(plan.switches):
-            for quad in range(plan.quads):
-                first = quad // plan.chunk * plan.chunk
-                here = min(plan.quads - first, plan.chunk)
-                places.append((plane * plan.quads + first) * plan.switches + which * here + quad - first)
+    digits = plan.planes // plan.sharing if plan.sharing else 0
+    maps = plan.planes + digits
     column = torch.arange(WIDTH, device=HOST)
     byte = (column & 32) + (column & 7) + (column >> 4 & 1) * 8 + (column >> 3 & 1) * 16
-    nibbles = packed.view(-1, len(plan.groups), plan.planes * plan.switches * plan.quads, WIDTH)
-    nibbles = nibbles[:, :, places][..., byte].int()
-    nibbles = nibbles.view(-1, len(plan.groups), plan.planes, plan.switches, plan.quads, WIDTH)
-    states = (nibbles.unsqueeze(5) >> torch.arange(4, dtype=torch.int32, device=HOST)[:, None]) & 1
-    states = states[:, :, :, 0] - (states[:, :, :, 1] if plan.switches == 2 else 0)
+    nibbles = packed.view(-1, len(plan.groups), maps, plan.quads, WIDTH)[..., byte].int()
+    states = (nibbles.unsqueeze(4) >> torch.arange(4, dtype=torch.int32, device=HOST)[:, None]) & 1
+    if plan.sharing:  # [block, group, digit, map of the digit, quad, 4, column]
+        states = states.unflatten(2, (digits, plan.sharing + 1))
+        states = (states[:, :, :, 1:] - states[:, :, :, :1]).flatten(2, 3)
     numbers = (states * plan.full_weight[:, None, None, None]).sum(2)  # [block, group, quad, 4, column]
     numbers = numbers.flatten(2, 3).permute(1, 2, 0, 3).flatten(2)  # [group, element, column]
     parts = [numbers[index, : last - first] for index, (first, last) in enumerate(plan.groups)]
@@ -161,11 +157,18 @@ def native_product(
     keep: Tensor | None,
     draw: Draw,
     events: tuple[Tensor, Tensor, Tensor] | None,
+    stored: ResidentCodes | None = None,
 ) -> Tensor | None:
-    """[row, column], int32, by the kernels; None where there are none or the switches are not packed."""
+    """[row, column], int32, by the kernels; None where there are none or the switches are not packed.
+
+    stored: the numbers of the switches, kept for integer products (kernels/digit_serial_rest.hpp)
+    """
     calls = _kernels()
     if calls is None or switches.codes is not None:
         return None
+    whole = None
+    if stored is not None and stored.kernels is not None and stored.kernels is native.kernels():
+        whole = stored.packed
     rows, inner = streamed.shape
     x = streamed.to(torch.float32).contiguous()
     keys = draw.keys.to(torch.int64).contiguous()
@@ -205,6 +208,7 @@ def native_product(
         switches.closed_count.data_ptr(),
         0 if listed is None else listed.data_ptr(),
         0 if listed is None else len(listed),
+        0 if whole is None else whole.data_ptr(),
         y.data_ptr(),
         native.threads(),
     )

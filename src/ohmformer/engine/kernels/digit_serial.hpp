@@ -13,6 +13,7 @@
 
 #include "pool.hpp"
 #include "digit_serial_bytes.hpp"
+#include "digit_serial_rest.hpp"
 #include "digit_serial_streamed.hpp"
 
 namespace ohm {
@@ -69,45 +70,29 @@ inline void rows(const SerialJob& job, const Noise& noise, const Ars& alone, int
         for (int i = 0; i < plan.digits; i++) streamed.factors(g, i, factors.data + (place + i) * plan.planes);
     }
   Scratch<int32_t> sums(static_cast<int64_t>(count) * WIDTH);
-  Scratch<Pairs> every(plan.groups * pair_blocks);
-  const int32_t most_noise = job.noise == WHOLE ? plan.levels + 1 : 0;
-  for (int g = 0; g < plan.groups; g++)
-    for (int from = 0, m = 0, i = 0; from < pair_count; from += MOST_PAIRS) {
-      Pairs& pairs = every.data[g * pair_blocks + from / MOST_PAIRS];
-      pairs.tables = tables_of(g, from);
-      pairs.reach = most_noise;
-      pairs.count = pair_count - from < MOST_PAIRS ? pair_count - from : MOST_PAIRS;
-      for (int p = 0; p < pairs.count; p++) {
-        const int64_t place = static_cast<int64_t>(g) * pair_count + from + p;
-        pairs.key[p] = static_cast<uint64_t>(job.keys[top + m]);
-        pairs.slot[p] = (static_cast<uint64_t>(g) * plan.digits + i) * plan.planes;
-        pairs.factor[p] = factors.data + (job.noise ? place * plan.planes : 0);
-        pairs.sums[p] = sums.data + static_cast<int64_t>(m) * WIDTH;
-        pairs.weight[p] = plan.digit_weight[i] * plan.step;
-        pairs.reach = pairs.reach - most_noise > reaches.data[place] ? pairs.reach : reaches.data[place] + most_noise;
-        if (++i == plan.digits) {
-          i = 0;
-          m++;
-        }
-      }
-    }
+  const Rest rest(job, top, count, reaches.data);
+  Scratch<int32_t> products(rest.used ? static_cast<int64_t>(count) * WIDTH : 1);
+  const PairBlocks every(job, rest, top, pair_count, tables.data, factors.data, reaches.data, sums.data);
   for (int64_t cb = first_block; cb < last_block; cb++) {
     std::memset(sums.data, 0, static_cast<size_t>(count) * WIDTH * 4);
     for (int g = 0; g < plan.groups; g++) {
       const uint8_t* idx = job.packed + (cb * plan.groups + g) * group_bytes(plan);
-      for (int from = 0; from < pair_count; from += MOST_PAIRS) {
-        const Pairs& pairs = every.data[g * pair_blocks + from / MOST_PAIRS];
+      const int64_t from = every.first[g], to = every.first[g + 1];
+      for (int64_t b = from; b < to; b++) {
         // the switches of the next group, a share at a time, while this one is computed
-        const int64_t share = (group_bytes(plan) / 64 + pair_blocks - 1) / pair_blocks * 64;
+        const int64_t share = (group_bytes(plan) / 64 + to - from - 1) / (to - from) * 64;
         for (int64_t line = 0; line < share; line += 64)
-          __builtin_prefetch(idx + group_bytes(plan) + from / MOST_PAIRS * share + line);
-        blocks(pairs.count, job, noise, alone, idx, pairs, cb);
+          __builtin_prefetch(idx + group_bytes(plan) + (b - from) * share + line);
+        blocks(every.data[b].count, job, noise, alone, idx, every.data[b], cb);
       }
     }
     const int64_t width = smaller(WIDTH, job.columns - cb * WIDTH);
+    if (rest.used) rest.products(cb, products.data);
     for (int m = 0; m < count; m++) {
       alignas(32) int32_t ordered[WIDTH];
       ordered_sums(sums.data + static_cast<int64_t>(m) * WIDTH, ordered);
+      if (rest.used)
+        for (int n = 0; n < WIDTH; n++) ordered[n] += products.data[static_cast<int64_t>(m) * WIDTH + n];
       std::memcpy(job.y + (top + m) * job.columns + cb * WIDTH, ordered, static_cast<size_t>(width) * 4);
     }
   }

@@ -20,22 +20,25 @@ struct Conversion {
 
 inline int32_t sum_of(const SerialPlan& plan, const Conversion& at) {
   const uint8_t* idx = at.idx + byte_of(static_cast<int>(at.column % WIDTH));
+  const uint8_t* mine = idx + quad_place(plan, map_of(plan, at.plane), 0);
+  const uint8_t* sign = plan.sharing ? idx + quad_place(plan, sign_map(plan, at.plane), 0) : nullptr;
   int32_t sum = 0;
   for (int q = 0; q < plan.quads; q++) {
     const int8_t* table = reinterpret_cast<const int8_t*>(at.tables + q * TABLE_STEP);
-    sum += table[idx[quad_place(plan, at.plane, q, 0)]];
-    if (plan.switches == 2) sum -= table[idx[quad_place(plan, at.plane, q, 1)]];
+    sum += table[mine[q * WIDTH]];
+    if (sign) sum -= table[sign[q * WIDTH]];
   }
   return sum;
 }
 
 inline int64_t branches_of(const SerialPlan& plan, const Conversion& at) {
   const uint8_t* idx = at.idx + byte_of(static_cast<int>(at.column % WIDTH));
+  const uint8_t* mine = idx + quad_place(plan, map_of(plan, at.plane), 0);
+  const uint8_t* sign = plan.sharing ? idx + quad_place(plan, sign_map(plan, at.plane), 0) : nullptr;
   int64_t branches = 0;
   for (int q = 0; q < plan.quads; q++) {
     const int8_t* table = reinterpret_cast<const int8_t*>(at.tables + q * TABLE_STEP);
-    int closed = idx[quad_place(plan, at.plane, q, 0)];
-    if (plan.switches == 2) closed |= idx[quad_place(plan, at.plane, q, 1)];
+    const int closed = sign ? mine[q * WIDTH] ^ sign[q * WIDTH] : mine[q * WIDTH];
     for (int b = 0; b < 4; b++)
       if (closed >> b & 1) branches += plan.power[table[1 << b] + plan.max_digit];
   }

@@ -46,7 +46,7 @@ inline __attribute__((always_inline)) void look_up(const uint8_t* idx, const uin
   for (; q < count; q++) look_up_quad<P, MINUS>(idx + q * WIDTH, tables + q * TABLE_STEP, sums);
 }
 
-// Whole noise of a plane after the other, in bytes: what is added to a sum before it is converted.
+// Whole noise of a plane after the other, in bytes: it is added to a sum before that is converted.
 template <int P>
 struct WholeNoise {
   const SerialJob& job;
@@ -100,7 +100,8 @@ struct WholeNoise {
           e = _mm256_add_epi8(e, _mm256_cmpgt_epi8(_mm256_xor_si256(bound, ones), r));
           e = _mm256_sub_epi8(e, _mm256_cmpgt_epi8(r, bound));
         }
-        sums[p][half] = ONE || job.plan->centre ? e : _mm256_add_epi8(e, _mm256_cmpgt_epi8(none, r));
+        if (!ONE && !job.plan->centre) e = _mm256_add_epi8(e, _mm256_cmpgt_epi8(none, r));
+        sums[p][half] = _mm256_add_epi8(sums[p][half], e);
       }
   }
 };
@@ -152,12 +153,9 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
         if (chunk < plan.chunks) {
           const int first = chunk * plan.chunk;
           const int count = plan.quads - first < plan.chunk ? plan.quads - first : plan.chunk;
-          look_up<P, false>(idx, pairs.tables + first * TABLE_STEP, count, sums);
-          idx += count * WIDTH;
-          if (plan.switches == 2) {
-            look_up<P, true>(idx, pairs.tables + first * TABLE_STEP, count, sums);
-            idx += count * WIDTH;
-          }
+          const uint8_t* tables = pairs.tables + first * TABLE_STEP;
+          look_up<P, false>(idx + quad_place(plan, map_of(plan, plane), first), tables, count, sums);
+          if (plan.sharing) look_up<P, true>(idx + quad_place(plan, sign_map(plan, plane), first), tables, count, sums);
         }
 #pragma GCC unroll 6
         for (int p = 0; p < P; p++) {
@@ -265,12 +263,12 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
       noise.bytes(pairs.key[p], SERIAL_SHARED | pairs.slot[p] << 32 | static_cast<uint64_t>(cb * 4), shared);
     for (int plane = 0; plane < plan.planes; plane++) {
       int32_t sums[WIDTH] = {}, v[WIDTH], z[WIDTH] = {};
-      for (int which = 0; which < plan.switches; which++)
-        for (int q = 0; q < plan.quads; q++) {
-          const uint8_t* here = idx + quad_place(plan, plane, q, which);
-          const int8_t* table = reinterpret_cast<const int8_t*>(pairs.tables + q * TABLE_STEP + p * 16);
-          for (int n = 0; n < WIDTH; n++) sums[n] += which ? -table[here[n]] : table[here[n]];
-        }
+      for (int q = 0; q < plan.quads; q++) {
+        const uint8_t* mine = idx + quad_place(plan, map_of(plan, plane), q);
+        const uint8_t* sign = plan.sharing ? idx + quad_place(plan, sign_map(plan, plane), q) : nullptr;
+        const int8_t* table = reinterpret_cast<const int8_t*>(pairs.tables + q * TABLE_STEP + p * 16);
+        for (int n = 0; n < WIDTH; n++) sums[n] += table[mine[n]] - (sign ? table[sign[n]] : 0);
+      }
       const uint64_t slot = (pairs.slot[p] + static_cast<uint64_t>(plane)) << 32;
       if (NOISE == WHOLE) {
         noise.bytes(pairs.key[p], slot | static_cast<uint64_t>(cb * 4), bytes);

@@ -1,5 +1,6 @@
 // Digit-serial products whose codes are the sums themselves, clipped: conversions in 8 bits, 32 at once.
 //
+// REST: not codes are added up, but what clipping takes from them (digit_serial_rest.hpp).
 // Noise that moves a sum by whole numbers is what sums start from. With wires, a conversion whose sum is small keeps
 // its code; the few that may not are found by two comparisons and looked at alone.
 #pragma once
@@ -20,7 +21,7 @@ inline int most_code(const SerialJob& job) { return job.plan->max_code < 127 ? j
 
 // FITS: no sum leaves 8 bits, so that one sum in 8 bits serves, whatever its parts do; else two parts are added with
 // saturation.
-template <int P, int NOISE, bool LIMITED, bool FITS>
+template <int P, int NOISE, bool LIMITED, bool FITS, bool REST = false>
 struct ByteBlock {
   const SerialJob& job;
   const Noise& noise;
@@ -29,6 +30,8 @@ struct ByteBlock {
   const int64_t cb;
   const uint8_t* const group;  // switches
   alignas(32) int8_t codes[MOST_PLANES][P][WIDTH];  // of the planes of a run, not yet clipped
+  alignas(32) int8_t parts[REST && !FITS ? 2 : 1][REST && !FITS ? MOST_PLANES : 1][P][WIDTH];  // which codes are sums of
+  alignas(32) int8_t signs[FITS ? 1 : 2][P][WIDTH];  // of the chunks
   uint64_t marks[LIMITED ? MOST_PLANES : 1][P];
   alignas(32) uint8_t classes[LIMITED ? P : 1][WIDTH], nearer[LIMITED ? P : 1][2 * WIDTH];  // the latter twice
 
@@ -38,12 +41,15 @@ struct ByteBlock {
 
   // Sums of 16 bits of the COUNT planes of a run (0: of count), half of the columns of a pair.
   template <bool CLIPS, int COUNT>
-  inline __attribute__((always_inline)) void weigh(int p, int half, const __m256i* weights, uint64_t negative, int count,
-                                                   __m256i most, __m256i (&total)[2]) const {
+  inline __attribute__((always_inline)) void weigh(const int8_t (*from)[P][WIDTH], int p, int half, const __m256i* weights,
+                                                   uint64_t negative, int count, __m256i most,
+                                                   __m256i (&total)[2]) const {
     const __m256i zero = _mm256_setzero_si256(), least = _mm256_sub_epi8(zero, most);
     const auto code = [&](int plane) {
-      __m256i sum = _mm256_load_si256(reinterpret_cast<const __m256i*>(codes[plane][p] + 32 * half));
+      __m256i sum = _mm256_load_si256(reinterpret_cast<const __m256i*>(from[plane][p] + 32 * half));
+      const __m256i whole = sum;
       if (CLIPS) sum = _mm256_max_epi8(_mm256_min_epi8(sum, most), least);
+      if (REST && FITS) sum = _mm256_sub_epi8(sum, whole);
       return __builtin_expect(negative >> plane & 1, 0) ? _mm256_sub_epi8(zero, sum) : sum;
     };
     total[0] = total[1] = zero;
@@ -56,11 +62,11 @@ struct ByteBlock {
     }
   }
 
-  // Weighted codes of planes first ... first + count - 1 go to the sums of the rows.
+  // Weighted codes of planes first ... first + count - 1 go to the sums of the rows, `times` times.
   template <bool CLIPS, int COUNT>
-  inline void finish_run(int first, int count) const {
+  inline void finish_run(const int8_t (*from)[P][WIDTH], int first, int count, int32_t times) const {
     const int16_t* weight = job.plan->plane_weight + first;
-    const int32_t factor = job.plan->run_factor[first + count - 1];
+    const int32_t factor = job.plan->run_factor[first + count - 1] * times;
     const __m256i most = _mm256_set1_epi8(static_cast<char>(most_code(job)));
     __m256i weights[(MOST_PLANES + 1) / 2];
     uint64_t negative = 0;
@@ -75,8 +81,8 @@ struct ByteBlock {
       const int32_t one = pairs.weight[p] * factor, other = two ? pairs.weight[p + 1] * factor : 0;
       for (int half = 0; half < 2; half++) {
         __m256i total[2], next[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-        weigh<CLIPS, COUNT>(p, half, weights, negative, count, most, total);
-        if (two) weigh<CLIPS, COUNT>(p + 1, half, weights, negative, count, most, next);
+        weigh<CLIPS, COUNT>(from, p, half, weights, negative, count, most, total);
+        if (two) weigh<CLIPS, COUNT>(from, p + 1, half, weights, negative, count, most, next);
         for (int i = 0; i < 2; i++)
           add_weighted(total[i], one, next[i], other, pairs.sums[p] + 32 * half + 16 * i);
       }
@@ -84,11 +90,11 @@ struct ByteBlock {
     }
   }
   template <bool CLIPS>
-  inline void finish(int first, int count) const {
+  inline void finish(const int8_t (*from)[P][WIDTH], int first, int count, int32_t times = 1) const {
     switch (P == MOST_PAIRS ? count : 0) {
-      case 6: return finish_run<CLIPS, 6>(first, count);
-      case 8: return finish_run<CLIPS, 8>(first, count);
-      default: return finish_run<CLIPS, 0>(first, count);
+      case 6: return finish_run<CLIPS, 6>(from, first, count, times);
+      case 8: return finish_run<CLIPS, 8>(from, first, count, times);
+      default: return finish_run<CLIPS, 0>(from, first, count, times);
     }
   }
 
@@ -125,6 +131,36 @@ struct ByteBlock {
     }
   }
 
+  // What the signs of a digit take from the sums of its planes: of each chunk, or of all together.
+  inline void take_signs(const uint8_t* idx) {
+    const SerialPlan& plan = *job.plan;
+    const int step = FITS ? plan.quads : plan.chunk;
+    for (int first = 0, chunk = 0; first < plan.quads; first += step, chunk++) {
+      const int count = plan.quads - first < step ? plan.quads - first : step;
+      __m256i sums[P][2];
+#pragma GCC unroll 6
+      for (int p = 0; p < P; p++) sums[p][0] = sums[p][1] = _mm256_setzero_si256();
+      look_up<P, true>(idx + first * WIDTH, pairs.tables + first * TABLE_STEP, count, sums);
+#pragma GCC unroll 6
+      for (int p = 0; p < P; p++)
+        for (int half = 0; half < 2; half++)
+          _mm256_store_si256(reinterpret_cast<__m256i*>(signs[chunk][p] + 32 * half), sums[p][half]);
+    }
+  }
+
+  // What the sums of a chunk start from.
+  inline __attribute__((always_inline)) void start(int chunk, __m256i (&sums)[P][2]) const {
+    if (job.plan->sharing) {
+#pragma GCC unroll 6
+      for (int p = 0; p < P; p++)
+        for (int half = 0; half < 2; half++)
+          sums[p][half] = _mm256_load_si256(reinterpret_cast<const __m256i*>(signs[chunk][p] + 32 * half));
+    } else {
+#pragma GCC unroll 6
+      for (int p = 0; p < P; p++) sums[p][0] = sums[p][1] = _mm256_setzero_si256();
+    }
+  }
+
   inline void run() {
     const SerialPlan& plan = *job.plan;
     const uint8_t* idx = group;
@@ -134,23 +170,20 @@ struct ByteBlock {
     int waiting = 0;  // planes of the run
     for (int plane = 0; plane < plan.planes; plane++) {
       __m256i low[P][2], sums[P][2];
-#pragma GCC unroll 6
-      for (int p = 0; p < P; p++) sums[p][0] = sums[p][1] = _mm256_setzero_si256();
+      if (plan.sharing && plane % plan.sharing == 0) {
+        take_signs(idx);
+        idx += plan.quads * WIDTH;
+      }
+      start(0, sums);
       if (!FITS)
-        for (int p = 0; p < P; p++) low[p][0] = low[p][1] = sums[p][0];
+        for (int p = 0; p < P; p++) low[p][0] = low[p][1] = _mm256_setzero_si256();
       if (NOISE == WHOLE) whole.draw(plane, sums);
       for (int chunk = 0; chunk < plan.chunks; chunk++) {
         const int first = chunk * plan.chunk;
         const int count = plan.quads - first < plan.chunk ? plan.quads - first : plan.chunk;
-        if (!FITS && chunk)
-#pragma GCC unroll 6
-          for (int p = 0; p < P; p++) sums[p][0] = sums[p][1] = _mm256_setzero_si256();
+        if (!FITS && chunk) start(chunk, sums);
         look_up<P, false>(idx, pairs.tables + first * TABLE_STEP, count, sums);
         idx += count * WIDTH;
-        if (plan.switches == 2) {
-          look_up<P, true>(idx, pairs.tables + first * TABLE_STEP, count, sums);
-          idx += count * WIDTH;
-        }
         if (!FITS && chunk + 1 < plan.chunks)
 #pragma GCC unroll 6
           for (int p = 0; p < P; p++) {
@@ -176,15 +209,21 @@ struct ByteBlock {
             marked |= static_cast<uint64_t>(static_cast<uint32_t>(_mm256_movemask_epi8(over))) << (32 * half);
           }
           _mm256_store_si256(reinterpret_cast<__m256i*>(codes[waiting][p] + 32 * half), code);
+          if (REST && !FITS) {
+            _mm256_store_si256(reinterpret_cast<__m256i*>(parts[0][waiting][p] + 32 * half), low[p][half]);
+            _mm256_store_si256(reinterpret_cast<__m256i*>(parts[1][waiting][p] + 32 * half), sums[p][half]);
+          }
         }
         if (LIMITED) marks[waiting][p] = marked;
       }
       waiting++;
       if (plan.run_factor[plane]) {
-        if (pairs.reach > most_code(job))
-          finish<true>(plane + 1 - waiting, waiting);
+        if (REST || pairs.reach > most_code(job))
+          finish<true>(codes, plane + 1 - waiting, waiting);
         else
-          finish<false>(plane + 1 - waiting, waiting);
+          finish<false>(codes, plane + 1 - waiting, waiting);
+        if (REST && !FITS)
+          for (const auto& part : parts) finish<false>(part, plane + 1 - waiting, waiting, -1);
         if (LIMITED) look(plane + 1 - waiting, waiting);
         waiting = 0;
       }
@@ -195,6 +234,7 @@ struct ByteBlock {
 template <int P, bool FITS>
 inline void in_bytes_of(const SerialJob& job, const Noise& noise, const Ars& alone, const uint8_t* idx,
                         const Pairs& pairs, int64_t cb) {
+  if (pairs.rest) return ByteBlock<P, QUIET, false, FITS, true>(job, noise, alone, pairs, cb, idx).run();
   if (job.limits) return ByteBlock<P, QUIET, true, FITS>(job, noise, alone, pairs, cb, idx).run();
   if (job.noise == WHOLE) return ByteBlock<P, WHOLE, false, FITS>(job, noise, alone, pairs, cb, idx).run();
   ByteBlock<P, QUIET, false, FITS>(job, noise, alone, pairs, cb, idx).run();

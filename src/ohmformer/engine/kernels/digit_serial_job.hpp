@@ -5,7 +5,7 @@
 namespace ohm {
 
 constexpr int MOST_DIGITS = 12;  // of one streamed number
-constexpr int MOST_PLANES = 63;  // of one stored number
+constexpr int MOST_PLANES = 63;  // of one stored number, and maps of its switches
 
 // Two bytes of random bits make a deviate: these weights times the sum of two points each.
 constexpr int SERIAL_BYTE0 = 135, SERIAL_BYTE1 = 121;
@@ -20,12 +20,12 @@ struct SerialPlan {
   const int32_t* bounds;  // [groups, 2] of the inner axis
   int quads;              // steps of four elements of the largest group
   int chunk, chunks;      // quads whose sum fits 8 bits, and how many such chunks there are
-  int planes, switches;   // 1: switches are open or closed; 2: of either sign
+  int planes, sharing;    // planes that share a map of signs; 0: switches are open or closed
   int digits, max_digit;
   int lowest, highest;               // streamed numbers
   const int8_t* digits_of;           // [number - lowest, MOST_DIGITS]
   int resident_lowest, resident_highest;
-  const uint64_t* closed;            // [number - resident_lowest] bit map of closed switches
+  const uint64_t* closed;            // [number - resident_lowest] bit by map, see digit_serial_pack.hpp
   int gain, fraction;                // v = sum * gain, gain = 2^fraction
   int divide;                        // 0: code = round(v / 2^shift); else 1 + shift of the reciprocal
   int scale, offset, least, code_base;
@@ -71,6 +71,7 @@ struct SerialJob {
   const int32_t* closed_count;  // [inner, plane] closed switches over all columns
   const SerialEvent* events;    // sorted by row
   int64_t event_count;
+  const int8_t* resident;       // the same numbers as in ``packed``, for the integer product (gemm.hpp), or null
   int32_t* y;    // [rows, columns]
   int32_t* bad;  // set where a number is out of range
   int threads;

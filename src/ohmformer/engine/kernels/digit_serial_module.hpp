@@ -41,7 +41,7 @@ void bind_digit_serial(nanobind::module_& m, Class& kernels) {
               Address packed, Address keep, int noise, uint64_t seed, uint64_t stream, Address keys, Address points,
               int noise_shift, double per_sd, double additive, double worst_sd, double mismatch, double mean_mismatch,
               double per_branch, Address thresholds, Address limits, Address nearer, Address deviates,
-              uint64_t alone, Address closed_count, Address events, int64_t event_count, Address y, int threads) {
+              uint64_t alone, Address closed_count, Address events, int64_t event_count, Address resident, Address y, int threads) {
              int32_t bad = 0;
              const SerialJob job{&plan, reinterpret_cast<const float*>(x), rows, inner, columns,
                                  reinterpret_cast<const uint8_t*>(packed), reinterpret_cast<const int16_t*>(keep),
@@ -54,6 +54,7 @@ void bind_digit_serial(nanobind::module_& m, Class& kernels) {
                                  reinterpret_cast<const float*>(deviates), alone,
                                  whole(closed_count),
                                  reinterpret_cast<const SerialEvent*>(events), event_count,
+                                 reinterpret_cast<const int8_t*>(resident),
                                  reinterpret_cast<int32_t*>(y), &bad, threads};
              nanobind::gil_scoped_release free;
              c.k->serial_product(job);

@@ -25,25 +25,28 @@ inline int byte_of(int column) {
   return (column & 32) + (c & 7) + (c >> 4 & 1) * 8 + (c >> 3 & 1) * 16;
 }
 
-inline int64_t group_bytes(const SerialPlan& p) {
-  return static_cast<int64_t>(p.planes) * p.quads * p.switches * WIDTH;
+// Maps of switches. Where switches have a sign, e = b - s for maps b of the plane and s of the signs that the planes
+// of a digit share: s = 1 and b = 1 - |e| for negative digits, s = 0 and b = e for others.
+inline int maps_of(const SerialPlan& p) { return p.sharing ? p.planes + p.planes / p.sharing : p.planes; }
+inline int sign_map(const SerialPlan& p, int plane) { return plane / p.sharing * (p.sharing + 1); }
+inline int map_of(const SerialPlan& p, int plane) {
+  return p.sharing ? sign_map(p, plane) + 1 + plane % p.sharing : plane;
 }
+
+inline int64_t group_bytes(const SerialPlan& p) { return static_cast<int64_t>(maps_of(p)) * p.quads * WIDTH; }
 inline int64_t column_blocks(int64_t columns) { return (columns + WIDTH - 1) / WIDTH; }
 inline int64_t packed_bytes(const SerialPlan& p, int64_t columns) {
   return column_blocks(columns) * p.groups * group_bytes(p);
 }
-// Place of a quad of a plane within a group of a block of columns.
-inline int64_t quad_place(const SerialPlan& p, int plane, int quad, int which) {
-  const int chunk = quad / p.chunk, first = chunk * p.chunk;
-  const int here = p.quads - first < p.chunk ? p.quads - first : p.chunk;
-  return ((static_cast<int64_t>(plane) * p.quads + first) * p.switches + static_cast<int64_t>(which) * here + quad -
-          first) * WIDTH;
+// Place of a quad of a map within a group of a block of columns.
+inline int64_t quad_place(const SerialPlan& p, int map, int quad) {
+  return (static_cast<int64_t>(map) * p.quads + quad) * WIDTH;
 }
 
 // Switches of whole numbers x[inner, column] (strides in elements); returns whether all were in range.
 inline bool pack(const SerialPlan& p, const float* x, int64_t inner_stride, int64_t column_stride, int64_t columns,
                  uint8_t* packed, int32_t* counts) {
-  const int maps = p.planes * p.switches;
+  const int maps = maps_of(p);
   bool good = true;
   std::memset(packed, 0, static_cast<size_t>(packed_bytes(p, columns)));
   if (counts) std::memset(counts, 0, sizeof(int32_t) * static_cast<size_t>(p.bounds[2 * p.groups - 1]) * p.planes);
@@ -63,15 +66,18 @@ inline bool pack(const SerialPlan& p, const float* x, int64_t inner_stride, int6
             closed[n][b] = fits ? p.closed[static_cast<int>(value) - p.resident_lowest] : 0;
           }
         for (int map = 0; map < maps; map++) {
-          uint8_t* to = out + quad_place(p, map / p.switches, quad, map % p.switches);
+          uint8_t* to = out + quad_place(p, map, quad);
           for (int64_t n = 0; n < width; n++)
             to[byte_of(static_cast<int>(n))] = static_cast<uint8_t>(
                 (closed[n][0] >> map & 1) | (closed[n][1] >> map & 1) << 1 | (closed[n][2] >> map & 1) << 2 |
                 (closed[n][3] >> map & 1) << 3);
-          for (int b = 0; counts && b < 4 && first + quad * 4 + b < last; b++)
+        }
+        for (int plane = 0; counts && plane < p.planes; plane++) {
+          const int map = map_of(p, plane), sign = p.sharing ? sign_map(p, plane) : 63;  // bit 63 is no map's
+          for (int b = 0; b < 4 && first + quad * 4 + b < last; b++)
             for (int64_t n = 0; n < width; n++)
-              counts[static_cast<int64_t>(first + quad * 4 + b) * p.planes + map / p.switches] +=
-                  static_cast<int32_t>(closed[n][b] >> map & 1);
+              counts[static_cast<int64_t>(first + quad * 4 + b) * p.planes + plane] +=
+                  static_cast<int32_t>((closed[n][b] >> map ^ closed[n][b] >> sign) & 1);
         }
       }
     }
@@ -138,6 +144,7 @@ struct Pairs {
   int32_t weight[MOST_PAIRS];         // radix^i * step
   int32_t reach;                      // of any sum
   int count;
+  bool rest;                          // sums of what clipping takes
 };
 
 }  // namespace serial

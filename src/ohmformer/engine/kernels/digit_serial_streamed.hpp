@@ -178,7 +178,7 @@ class StreamedDigits {
     const bool counted = plan.quads * plan.max_digit < 256;  // in bytes
     for (int d = 0; d < here; d++) {
       const int32_t most = above[d] > below[d] ? above[d] : below[d];
-      reach[d] = counted ? (plan.switches == 2 ? above[d] + below[d] : most) : UNKNOWN_REACH;
+      reach[d] = counted ? (plan.sharing ? above[d] + below[d] : most) : UNKNOWN_REACH;
     }
   }
 };
