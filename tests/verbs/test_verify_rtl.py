@@ -82,6 +82,16 @@ def test_weights_and_activations_of_different_bits(weights, activations, monkeyp
     assert [check.name for check in checks if not check.passed] == []
 
 
+def test_a_chip_that_waits_for_a_millisecond_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(verify_rtl, "LANES", ("reciprocal",))
+    slow = {"tile.settling_time_s": 1e-3, "dense.wordline_time_s": 2e-3}
+    checks = {check.name: check for check in rtl_checks(override(CHIP, slow), quick=True)}
+    assert all(check.passed for check in checks.values())
+    assert "waits of 1000000 clocks cut to 64" in checks["RTL tile"].what
+    assert "waits of 2000000 clocks cut to 64" in checks["RTL read controller"].what
+    assert sum(check.seconds for check in checks.values()) < 60
+
+
 def test_a_fault_fails_its_row(monkeypatch):
     whole = rtl_chip.chip_module
 

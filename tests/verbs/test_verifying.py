@@ -122,6 +122,25 @@ def test_operands_have_the_bits_of_the_chip(bits: int) -> None:
     assert row.cases == 16 // bits
 
 
+def settling_row(settings: dict[str, Any]) -> Check:
+    chip = override(preset("wang2024"), settings)
+    return next(row for row in circuit_checks(chip, quick=True) if row.name == "settling")
+
+
+def test_heavy_wires_make_the_settling_formula_careful_and_a_short_one_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Wires of 1 % of a unit make it 2.4 times as long as the circuit at 16 wordlines, which is no fault."""
+    heavy = {"tile.resistor.wire_resistance_ohm": 1e4}
+    assert settling_row(heavy).passed
+    assert settling_row(heavy).worst <= 0
+    formula = verify_circuits.settling_time_s
+    monkeypatch.setattr(verify_circuits, "settling_time_s", lambda tile: 0.3 * formula(tile))
+    assert not settling_row(heavy).passed
+    monkeypatch.setattr(verify_circuits, "settling_time_s", lambda tile: 1.2 * formula(tile))
+    assert not settling_row({}).passed
+
+
 def test_a_threshold_out_of_place_fails_the_dense_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify_circuits, "dense_circuit", broken(verify_circuits.dense_circuit, "t0", 1.0001))
     failed = {row.name for row in circuit_checks(preset("wang2024"), quick=True) if not row.passed}

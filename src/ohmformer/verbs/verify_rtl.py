@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ohmformer.crossbars import DenseCrossbar, compute
-from ohmformer.devices import read
+from ohmformer.devices import read, settling_time_s
 from ohmformer.emit.rtl_chip import chip_layout, chip_module, chip_product
 from ohmformer.emit.rtl_dense import corrector
 from ohmformer.emit.rtl_encoder import sign_lines
@@ -41,6 +41,7 @@ PART_ELEMENTS, PART_OUTPUTS = 4, 2  # of the tiles of a product over several
 SOFTMAX_ROWS = 4
 BANK_SHAPE = (4, 8)  # of the numbers that are read
 STUCK = 0.02  # of the cells, at least: some words are put right, some are beyond that
+MOST_WAIT = 64  # clocks that a sequence is let wait: it does nothing meanwhile
 WRONG = "wrong cases"
 
 
@@ -87,38 +88,40 @@ def rtl_checks(
         lambda: _models(chip, quick, seed),
     )
     tile = replace(chip.tile, environment_noise=0.0, adc=replace(chip.tile.adc, noise=0.0))
-    quiet = replace(chip, tile=tile)
+    quiet, cut = _short_waits(replace(chip, tile=tile), max(tile.settling_time_s, settling_time_s(tile)))
+    clock_Hz = quiet.clock_Hz
     control = chip_module(quiet, "tile_control")
-    what = f"products on a whole tile of {tile.wordlines} x {tile.bitlines} without noise and wires"
+    what = f"products on a whole tile of {tile.wordlines} x {tile.bitlines} without noise and wires{cut}"
     rows = 1 if quick else 4
     yield checked("RTL tile", what, simulator, 0, WRONG, lambda: _tile(quiet, control, rows, seed))
     if not quick:
         yield gates_of("tile", control, lambda module: _tile(quiet, module, 1, seed))
-    part = replace(chip, tile=_part(tile, chip.precision))
+    part = replace(quiet, tile=_part(tile, chip.precision))
     product = chip_product(part, 2 * part.tile.elements + 1, chip_product(part).block_columns + 1)
-    walk = product_control(product, chip.clock_Hz)
+    walk = product_control(product, clock_Hz)
     what = (
         f"{product.inner} x {product.columns} over {product.tiles} tiles of {part.tile.wordlines} x "
         f"{part.tile.bitlines}, their sums added"
     )
     yield checked(
-        "RTL product", what, simulator, 0, WRONG, lambda: _matrix(product, walk, rows, chip.clock_Hz, seed)
+        "RTL product", what, simulator, 0, WRONG, lambda: _matrix(product, walk, rows, clock_Hz, seed)
     )
     if not quick:
-        yield gates_of("product", walk, lambda module: _matrix(product, module, rows, chip.clock_Hz, seed))
+        yield gates_of("product", walk, lambda module: _matrix(product, module, rows, clock_Hz, seed))
     row = SoftmaxRow(unit=chip.function_unit, layout=chip_layout(part))
-    whole_row = softmax_row(row, chip.clock_Hz)
+    whole_row = softmax_row(row, clock_Hz)
     what = f"rows of {row.layout.tile.elements} scores, their sums on a tile, against the model's, float32"
-    yield checked(
-        "RTL softmax", what, simulator, 0, WRONG, lambda: _softmax(row, whole_row, chip.clock_Hz, seed)
+    yield checked("RTL softmax", what, simulator, 0, WRONG, lambda: _softmax(row, whole_row, clock_Hz, seed))
+    if not quick:
+        yield gates_of("softmax", whole_row, lambda module: _softmax(row, module, clock_Hz, seed))
+    bank, cut = _short_waits(chip, chip.dense.wordline_time_s)
+    reader = chip_module(bank, "dense_control")
+    what = (
+        f"{math.prod(BANK_SHAPE)} numbers of a bank with stuck cells, as the dense crossbar reads them{cut}"
     )
+    yield checked("RTL read controller", what, simulator, 0, WRONG, lambda: _reads(bank, reader, seed))
     if not quick:
-        yield gates_of("softmax", whole_row, lambda module: _softmax(row, module, chip.clock_Hz, seed))
-    reader = chip_module(chip, "dense_control")
-    what = f"{math.prod(BANK_SHAPE)} numbers of a bank with stuck cells, as the dense crossbar reads them"
-    yield checked("RTL read controller", what, simulator, 0, WRONG, lambda: _reads(chip, reader, seed))
-    if not quick:
-        yield gates_of("read controller", reader, lambda module: _reads(chip, module, seed))
+        yield gates_of("read controller", reader, lambda module: _reads(bank, module, seed))
     data_bits = chip.dense.secded_data_bits or 64
     decoder = corrector(data_bits)
     unused = "" if chip.dense.secded_data_bits else " (this chip protects none)"
@@ -127,6 +130,14 @@ def rtl_checks(
         "RTL error correction", what, simulator, 0, WRONG, lambda: _corrector(data_bits, decoder, seed)
     )
     yield gates_of("error correction", decoder, lambda module: _corrector(data_bits, module, seed))
+
+
+def _short_waits(chip: ChipSpec, wait_s: float) -> tuple[ChipSpec, str]:
+    """The chip with a clock so slow that a wait takes at most ``MOST_WAIT`` of it, and a text to say so."""
+    clocks = math.ceil(wait_s * chip.clock_Hz)
+    if clocks <= MOST_WAIT:
+        return chip, ""
+    return replace(chip, clock_Hz=MOST_WAIT / wait_s), f", waits of {clocks} clocks cut to {MOST_WAIT}"
 
 
 def _part(tile: TileSpec, precision: PrecisionSpec) -> TileSpec:

@@ -82,10 +82,8 @@ def last_lines(printed: str) -> str:
 def version_line(command: tuple[str, ...], mark: str) -> str:
     """The first printed line that has ``mark`` in it, or an empty text."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False, text=True
-        )
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
     except (OSError, subprocess.SubprocessError):
         return ""
-    lines = (done.stdout + done.stderr).splitlines()
+    lines = (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()
     return next((line.strip(" *") for line in lines if mark in line), "")
