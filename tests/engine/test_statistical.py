@@ -12,6 +12,7 @@ from torch import Tensor
 from ohmformer.crossbars import compute
 from ohmformer.devices import (
     convert,
+    converter_level,
     rounding_error_mean,
     rounding_error_variance,
 )
@@ -79,6 +80,22 @@ def test_noise_of_the_current_is_bent_with_the_level(make_tile):
     assert ((codes.var(0) - variance).abs() < 4.5 * 28 * (variance / 100_000).sqrt() + 0.05).all()
     straight, _ = error_moments(sums, torch.full_like(sums, 2.0), replace(adc, nonlinearity=0.0))
     assert (straight - mean).abs().max() > 1
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.05, 0.3])
+def test_few_points_of_the_noise_give_the_integral(make_tile, noise):
+    """Against 3001 points. 1e-5: what equally spaced points leave at the kink where the bend ends."""
+    adc = replace(make_tile().adc, bits=6, noise=noise, nonlinearity=8.0)
+    sums = torch.arange(-80, 81, 4, dtype=torch.float64) * 0.97
+    z = torch.linspace(-9, 9, 3001, dtype=torch.float64)
+    weight = torch.exp(-z * z / 2) / torch.exp(-z * z / 2).sum()
+    level = converter_level(sums[:, None] + 0.05 * z, adc)
+    means, variances = code_moments(level, torch.full_like(level, noise), adc)
+    mean = means @ weight
+    variance = (variances + means.square()) @ weight - mean.square()
+    found = error_moments(sums, torch.full_like(sums, 0.05), adc)
+    assert (found[0] - mean).abs().max() < 1e-5
+    assert (found[1] - variance).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)

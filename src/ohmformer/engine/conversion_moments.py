@@ -14,7 +14,8 @@ from ohmformer.numerals import ResistorCode, on_host
 from ohmformer.specs import AdcSpec, TileSpec
 
 REACH = 8.5  # deviations beyond which a code is not met: 2e-17
-POINTS = 512  # of the noise ahead of a bent converter
+POINTS = 512  # of the noise ahead of a bent converter, at most
+FINEST = 0.5  # spacing of equally spaced points: of the deviation of the converter, and of their own
 BRANCH_LEVELS = 64  # noise levels of mismatch
 LOSS_LEVELS = 32  # of the bitlines, where a table with a loss for each would be large
 TABLE_ENTRIES = 1 << 20
@@ -54,10 +55,10 @@ def error_moments(sums: Tensor, current_sd: Tensor, adc: AdcSpec) -> tuple[Tenso
     """Mean and variance of code·step for a bitline sum with Gaussian noise of its own, in unit currents.
 
     Noise of the current and noise of the converter are one Gaussian while the converter is straight. A bent
-    one bends the noise of the current too: then the mean is taken over POINTS equally likely points of it.
+    one bends the noise of the current too: then the mean is taken over points of it (``_points``).
 
     sums, current_sd: [...], float64, unit currents
-    Error: 1/POINTS of a code for a bent converter without noise of its own; else as ``code_moments``.
+    Error: 1/POINTS of a code for a bent converter with little noise of its own; else as ``code_moments``.
     """
     step = adc.step
     own = torch.full_like(sums, adc.noise)
@@ -65,11 +66,34 @@ def error_moments(sums: Tensor, current_sd: Tensor, adc: AdcSpec) -> tuple[Tenso
         mean, variance = code_moments(converter_level(sums, adc), torch.hypot(current_sd / step, own), adc)
         return mean * step, variance * step**2
     first, second = torch.zeros_like(sums), torch.zeros_like(sums)
-    for z in torch.special.ndtri((torch.arange(POINTS, dtype=torch.float64) + 0.5) / POINTS).tolist():
+    for z, weight in zip(*_points(_ratio(float(current_sd.max()) / step, adc.noise)), strict=True):
         mean, variance = code_moments(converter_level(sums + z * current_sd, adc), own, adc)
-        first += mean / POINTS
-        second += (variance + mean * mean) / POINTS
+        first += weight * mean
+        second += weight * (variance + mean * mean)
     return first * step, (second - first * first).clamp_min(0) * step**2
+
+
+def _ratio(current: float, own: float) -> float:
+    return current / own if own > 0 else math.inf
+
+
+def _points(ratio: float) -> tuple[list[float], list[float]]:
+    """Points of a standard normal and their weights, for what noise ``ratio`` times smaller makes smooth.
+
+    Equally spaced, where they are few: what is left of a function with a deviation w of its own is
+    exp(-(2πw/spacing)²/2), 3e-9 where the converter is bent so that its noise counts half. Else equally
+    likely ones.
+
+    ratio: deviation of the noise over that of the smooth function; inf: not smooth
+    """
+    spacing = FINEST * min(1.0, 1 / ratio)
+    count = math.ceil(REACH / spacing) if spacing > 0 else POINTS
+    if not 2 * count + 1 <= POINTS:
+        z = torch.special.ndtri((torch.arange(POINTS, dtype=torch.float64) + 0.5) / POINTS)
+        return z.tolist(), [1 / POINTS] * POINTS
+    z = torch.arange(-count, count + 1, dtype=torch.float64) * spacing
+    weight = torch.exp(-z * z / 2)
+    return z.tolist(), (weight / weight.sum()).tolist()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
