@@ -74,6 +74,18 @@ def test_a_tool_that_cannot_be_started(monkeypatch, tmp_path):
             work()
 
 
+@pytest.mark.parametrize("netlist", ["", "printf '\\377\\376' > netlist.v"], ids=["none", "no text"])
+def test_a_netlist_that_is_none(netlist, monkeypatch, tmp_path):
+    counts = """echo '{"design": {"num_cells_by_type": {"$_NOT_": 1}}}' > stat.json"""
+    script(tmp_path, "yosys", f"{counts}; {netlist}\nprintf 'so\\033[31m\\377 be it'")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(UserError) as refused:
+        yosys.synthesise(ENCODER)
+    said = str(refused.value)
+    assert said.startswith("yosys wrote no netlist.v that can be read. Its last lines: so?[31m")
+    assert all(sign.isprintable() for sign in said)
+
+
 def test_garbage_from_a_tool_is_shown(monkeypatch, tmp_path):
     for name in ("iverilog", "vvp", "yosys"):
         script(tmp_path, name, "echo garbage")

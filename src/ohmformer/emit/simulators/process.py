@@ -17,6 +17,7 @@ from ohmformer.emit.checks import SimulatorError
 __all__ = ["find_tool", "last_lines", "run_tool"]
 
 LINES = 8
+LINE_LENGTH = 200  # signs of each
 
 
 def find_tool(name: str, package: str) -> str:
@@ -73,8 +74,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def last_lines(printed: str) -> str:
-    """The end of what a tool printed, as part of a sentence."""
-    lines = [line.rstrip() for line in printed.splitlines() if line.strip()]
+    """The end of what a tool printed, as part of a sentence; what cannot be printed is ?."""
+    plain = "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in printed.expandtabs())
+    lines = [line.strip()[:LINE_LENGTH] for line in plain.splitlines() if line.strip()]
     return "Its last lines: " + " | ".join(lines[-LINES:]) if lines else "It printed nothing."
 
 

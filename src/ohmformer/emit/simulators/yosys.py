@@ -93,9 +93,9 @@ def synthesise(module: RtlModule, *, liberty: str | os.PathLike[str] | None = No
         found = _counts(folder / "stat.json", module.name, printed)
         area, models = None, ""
         if cells is not None:
-            area = _area((folder / "area.txt").read_text(), module.name, found, str(liberty))
-            models = (folder / "models.v").read_text()
-        whole = (folder / "netlist.v").read_text()
+            area = _area(_text(folder / "area.txt", printed), module.name, found, str(liberty))
+            models = _text(folder / "models.v", printed)
+        whole = _text(folder / "netlist.v", printed)
     return Synthesis(
         cells=found,
         area=area,
@@ -133,6 +133,14 @@ def _cells(path: Path) -> bytes:
     if opened != closed:  # yosys 0.23 would read behind its end for ever
         raise SimulatorError(f"{path} is a broken liberty file: {opened} braces open and {closed} close.")
     return content
+
+
+def _text(path: Path, printed: str) -> str:
+    """What yosys wrote."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise SimulatorError(f"yosys wrote no {path.name} that can be read. {last_lines(printed)}") from None
 
 
 def _counts(path: Path, name: str, printed: str) -> dict[str, int]:
