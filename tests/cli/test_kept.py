@@ -124,3 +124,16 @@ def test_a_record_of_training_goes_with_it(
     assert ended.code == 2
     assert "was fine-tuned on 40 texts" in ended.sentence
     assert "deploy it with --seed 5, then" in ended.sentence
+
+
+def test_a_damaged_index_is_not_taken_for_another_model(
+    command: Command, make_model: Make, book: Path
+) -> None:
+    """Cut off, the file that tells what the folder holds no longer tells it; the cells beside it do."""
+    folder = _kept(command, make_model("llama"))
+    index = folder / "ohmformer.json"
+    index.write_text(index.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    for asked in (("generate", folder, "the cat"), ("evaluate", folder, "--task", book), ("deploy", folder)):
+        ended = command(*asked)
+        assert ended.code == 2
+        assert "ohmformer.json is damaged: the deployed model beside it cannot be read." in ended.sentence

@@ -92,11 +92,18 @@ def read_config_file(file: Path) -> dict[str, Any]:
 
 
 def deployed_index(name_or_dir: str | Path) -> dict[str, Any] | None:
-    """What is written about the deployed model that a folder holds; None for any other model."""
+    """What is written about the deployed model that a folder holds; None for any other model.
+
+    Error: UserError if it cannot be read beside the cells of a deployed model.
+    """
     file = Path(name_or_dir).expanduser() / _DEPLOYED[0]
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except OSError:
+        return None
+    except ValueError as error:
+        if file.with_name("deployed.safetensors").is_file():
+            raise UserError(f"{file} is damaged: the deployed model beside it cannot be read.") from error
         return None
     known = isinstance(index, dict) and str(index.get("schema")).startswith(_DEPLOYED[1])
     return index if known else None
