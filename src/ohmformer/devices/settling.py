@@ -107,11 +107,12 @@ def settling_time_s(
                  and bandwidth of the amplifier with its feedback. Not: resistance and rise time of the
                  drivers, the amplifier's slew rate and noise, the converter's own time, the switching of the
                  resident operand.
-    Error:       0 to 6 % too long against ngspice for 24 drawn tiles and peripheries whose wires take less
-                 than 1 % of the sum; up to 22 % too long with wires of 3 to 30 ohm on units of 10 to 50 kohm
-                 (scripts/circuit_evidence.py). Too short by more than 0.2 % was not seen. Wires of 1 % of a
-                 unit or more make it longer by factors (docs/circuits.md): what leaks from a wire through
-                 closed cells, which shortens its delay, is not in it.
+    Error:       0 to 6 % too long against ngspice for 24 drawn tiles of base 7 and peripheries whose wires
+                 take less than 1 % of the sum (up to 17 % at base 257, without wires); up to 22 % too long
+                 with wires of 3 to 30 ohm on units of 10 to 50 kohm (scripts/circuit_evidence.py). Too short
+                 by more than 0.2 % was not seen. Wires of 1 % of a unit or more make it longer by factors
+                 (docs/circuits.md): what leaks from a wire through closed cells, which shortens its delay,
+                 is not in it.
     """
     if not 0 < error_codes < float("inf"):
         raise DeviceError(f"error_codes is {error_codes!r}: it must be finite and above 0.")
