@@ -63,10 +63,12 @@ def require_same_device(runtime: Runtime, args: tuple[Any, ...], kwargs: dict[st
 
 
 def require_numbers(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuse inputs that hold NaN or infinity, which no operand can; masks may hold infinities."""
+    """Refuse inputs that hold NaN or infinity, which no operand can; masks and biases may hold infinities."""
     given = {**{str(place): value for place, value in enumerate(args[:1])}, **kwargs}
     for name, value in given.items():
-        if not isinstance(value, Tensor) or not value.is_floating_point() or "mask" in name or value.is_meta:
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.is_meta:
+            continue
+        if "mask" in name or "bias" in name:
             continue
         if value.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(value))).all()):
             what = "first input" if name == "0" else f"input {name}"
