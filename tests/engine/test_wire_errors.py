@@ -14,6 +14,7 @@ from ohmformer.engine import FastEngine, ResidentCodes, mode_of
 from ohmformer.engine.collapsed import collapsed_product, exact_product
 from ohmformer.engine.conversion_errors import Operands
 from ohmformer.engine.digit_serial import digit_serial_product
+from ohmformer.engine.native import VARIABLE
 from ohmformer.engine.wire_errors import WireErrorLaw, product_law
 from ohmformer.engine.wire_law import (
     GAP_UNIT,
@@ -21,6 +22,7 @@ from ohmformer.engine.wire_law import (
     VALUE_SHIFT,
     calibrated,
     gaps,
+    negative_share,
     typical_share,
     width_class,
     wire_tables,
@@ -29,6 +31,7 @@ from ohmformer.errors import UserError
 from ohmformer.specs import TileSpec, preset
 
 from .beside_wires import at, operands, tile_of
+from .serial import PATHS
 
 # --- when it holds ---------------------------------------------------------------------------------
 
@@ -197,8 +200,7 @@ def test_a_wrong_law_is_seen():
 def test_events_are_those_of_the_slow_loop():
     """A row's events, one after the other in plain Python, from the tables alone."""
     tile = tile_of(1.2)
-    streamed, resident = operands("shifted", 6, inner=200, columns=40)
-    streamed = streamed.abs()  # sums far from zero
+    streamed, resident = operands("shifted", 6, inner=200, columns=40, seed=2)  # no row that is computed
     law = product_law(tile, 8, 8, 200, 40)
     assert isinstance(law, WireErrorLaw)
     codes = ResidentCodes(resident.t(), 8)
@@ -227,8 +229,80 @@ def test_events_are_those_of_the_slow_loop():
                         slow.append([m, column, powers[i] * (case >> 8) * (-1 if s < 0 else 1)])
                     event += 1
                     place += int(gaps()[words[m][event][0] & 4095]) << GAP_UNIT
-    assert len(slow) > 30
+    assert len(slow) > 10
+    assert any(size < 0 for _, _, size in slow)
     assert found.tolist() == slow
+
+
+def test_rows_that_wires_hit_everywhere_are_computed_conversion_by_conversion(monkeypatch):
+    """Digits of one sign: half of what such a row converts is wrong. The other rows are drawn as before."""
+    tile = tile_of(1.0)
+    streamed, resident = operands("normal", 40)
+    streamed[7], streamed[31, 64:128], streamed[39] = -23.0, -22.0, 22.0
+    full = torch.tensor([7, 31, 39])
+    rest = torch.tensor([m for m in range(40) if m not in (7, 31, 39)])
+    made = []
+    for path in PATHS:
+        monkeypatch.setenv(VARIABLE, path)
+        codes = ResidentCodes(resident.t(), 8)
+        law = product_law(tile, 8, 8, 384, 96)
+        assert isinstance(law, WireErrorLaw)
+        drawn = law.of(codes)._drawn(at(40), streamed)
+        assert drawn is not None
+        assert set(full.tolist()) <= set(drawn[drawn[:, 1] < 0, 0].tolist())
+        assert len(drawn[drawn[:, 1] < 0]) < 12
+        made.append(collapsed_product(streamed, codes, tile, 8, 8, at(40)))
+    assert all(torch.equal(one, made[0]) for one in made)
+    every = digit_serial_product(streamed, resident, tile, 8, 8, at(40))
+    assert torch.equal(made[0][full], every[full])
+    assert not torch.equal(made[0][rest], every[rest])
+    alone = collapsed_product(streamed[31:32], codes, tile, 8, 8, at(1, first=31))
+    assert torch.equal(alone[0], made[0][31])
+    many = torch.stack((resident, resident.flip(0)))  # not stored: the operand of each row's entry
+    found = collapsed_product(streamed.view(2, 20, -1), many, tile, 8, 8, at(40))
+    assert torch.equal(found[1, 19], digit_serial_product(streamed, many[1], tile, 8, 8, at(40))[39])
+    assert torch.equal(found[0, 7], every[7])
+
+
+def test_a_fused_linear_with_such_rows_is_the_product_scaled():
+    from ohmformer.engine import FusedOperations, kernels
+
+    chip = replace(preset("wang2024"), tile=tile_of(1.0))
+    native = kernels()
+    if native is None:
+        return
+    x = operands("gelu", 50, inner=320)[0]
+    x[3] = -x[3].abs() - 20
+    resident = ResidentCodes(operands("normal", 1, inner=320, columns=100)[1].t(), 8)
+    scale = torch.rand(100, generator=torch.Generator().manual_seed(1)) + 0.5
+    engine = FastEngine(chip.tile)
+    fused = FusedOperations(chip, engine).linear(x, resident, scale, None, at(50))
+    codes, row_scale = native.quantise(x, 127)
+    product = engine.product(codes.float(), resident, streamed_bits=8, resident_bits=8, draw=at(50))
+    every = FastEngine(chip.tile, "digit-serial").product(
+        codes.float(), resident, streamed_bits=8, resident_bits=8, draw=at(50)
+    )
+    assert fused is not None
+    assert torch.equal(fused, product * row_scale[:, None] * scale)
+    assert torch.equal(product[3], every[3])
+    x = x.view(1, 1, 50, 320)
+    assert FusedOperations(chip, engine).matmul(x, torch.rand(1, 1, 20, 320) - 0.5, None, at(50)) is None
+
+
+def test_rates_know_the_share_of_negative_codes():
+    """Upper planes are closed where a code is negative: rates of rows of one sign rise with that share."""
+    tile = tile_of(1.0)
+    generator = torch.Generator().manual_seed(3)
+    codes = (torch.randn(200, 200, generator=generator) * 30).round()
+    share = negative_share(codes)
+    assert abs(share - 1024 * float((codes < 0).double().mean())) <= 0.5
+    kind = width_class(codes)
+    own, known = wire_tables(tile, 8, kind), wire_tables(tile, 8, kind, share)
+    more, fewer = wire_tables(tile, 8, kind, share + 20), wire_tables(tile, 8, kind, share - 20)
+    place = (150, 45)
+    assert int(more.rate[place]) > 1.03 * int(known.rate[place]) > 1.06 * int(fewer.rate[place])
+    assert int(known.rate[place]) == pytest.approx(int(own.rate[place]), rel=0.1)
+    assert int(more.rate[256, 0]) == pytest.approx(int(fewer.rate[256, 0]), rel=0.01)
 
 
 def test_kernels_batches_and_threads_change_nothing(monkeypatch):

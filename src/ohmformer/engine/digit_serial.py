@@ -87,6 +87,28 @@ def digit_serial_product(
     return result.to(torch.float32 if fits else torch.float64).reshape(*batch, rows, columns)
 
 
+def every_conversion(
+    streamed: Tensor,
+    resident: Tensor | ResidentCodes,
+    tile: TileSpec,
+    streamed_bits: int,
+    resident_bits: int,
+    draw: Draw,
+) -> Tensor:
+    """``digit_serial_product``; the switches of stored codes are packed once and kept with them.
+
+    Codes that are others for a while (``ResidentCodes.patched``) are packed for this product alone.
+    """
+    if isinstance(resident, ResidentCodes):
+        switches = None if resident.is_patched else resident.cache.get(tile)
+        if switches is None:
+            switches = pack_switches(resident.codes(), tile, resident_bits)
+            if not resident.is_patched:
+                resident.cache[tile] = switches
+        return digit_serial_product(streamed, switches, tile, streamed_bits, resident_bits, draw, resident)
+    return digit_serial_product(streamed, resident, tile, streamed_bits, resident_bits, draw)
+
+
 def _draw_of(generator: torch.Generator, rows: int) -> Draw:
     seed = int(torch.randint(1 << 62, (), generator=generator, device=generator.device))
     return Draw(seed=seed, stream=0, keys=torch.arange(rows, device=HOST))
@@ -122,4 +144,4 @@ def _entry(
     return whole_product(plan, streamed, numbers, keep, draw, events, BLOCK_CONVERSIONS, tile, resident_bits)
 
 
-__all__ = ["PackedSwitches", "digit_serial_product", "pack_switches"]
+__all__ = ["PackedSwitches", "digit_serial_product", "every_conversion", "pack_switches"]

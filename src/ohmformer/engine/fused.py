@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from ohmformer.engine.collapsed import DENSE_NOISE_ERRORS, dense_linear
-from ohmformer.engine.conversion_errors import ErrorLaw, worst_errors
+from ohmformer.engine.conversion_errors import ErrorLaw, Operands, worst_errors
 from ohmformer.engine.native import Kernels, kernels
 from ohmformer.engine.products import FastEngine, ProductEngine
 from ohmformer.engine.randomness import Draw
 from ohmformer.engine.reads import Misreads
 from ohmformer.engine.resident import ResidentCodes
-from ohmformer.engine.wire_errors import product_law
+from ohmformer.engine.wire_errors import has_full_rows, product_law
 from ohmformer.engine.wire_law import calibrated
 from ohmformer.functions import canonical_name, function_table
 from ohmformer.specs import ChipSpec
@@ -100,6 +100,10 @@ class FusedOperations:
         law, wrong = law.of(resident), None
         if law.below and native.any_hit(draw, law.below):
             wrong = native.wrong_outputs(law, draw, x[None, None], None, resident.packed, None)
+            if has_full_rows(wrong):
+                codes, _ = native.quantise(x, self.highest)
+                given = Operands(streamed=codes, resident=resident, rows_per_entry=len(codes))
+                wrong = law.wrong_outputs(draw, given)
         return native.linear(x, resident.packed, scale, bias, self.highest, wrong)
 
     def matmul(self, left: Tensor, right: Tensor, factor: Tensor | None, draw: Draw) -> Tensor | None:
@@ -120,6 +124,8 @@ class FusedOperations:
         wrong = None
         if law.below and native.any_hit(draw, law.below):
             wrong = native.wrong_outputs(law, draw, left, right, None, factor)
+            if has_full_rows(wrong):
+                return None
         return native.batch(left, right, self.highest, factor, wrong)
 
     def row_scales(self, values: Tensor) -> Tensor | None:

@@ -21,6 +21,7 @@ from ohmformer.engine.fused import FusedOperations
 from ohmformer.engine.kernel_calls import Kernels, _native, threads
 from ohmformer.engine.randomness import MASK64, Draw
 from ohmformer.engine.resident import ResidentCodes
+from ohmformer.engine.wire_errors import has_full_rows
 from ohmformer.numerals import HOST
 
 FEW_ROWS = 64  # of one call: for more a wrong conversion is to be expected, so the last product is left out
@@ -226,6 +227,8 @@ class Attention:
                 group, right = heads // kv_heads, keys.numbers()
                 right = right if group == 1 else right.repeat_interleave(group, 1)
                 wrong = native.wrong_outputs(laws[0], scores, query, right, None, None)
+                if has_full_rows(wrong):
+                    return None
         shape = (outer, rows, heads, value_width) if whole else (outer, heads, rows, tokens)
         y = torch.empty(shape, device=HOST)
         curve = self._fused._curve

@@ -10,8 +10,9 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from ohmformer.engine.calibrated import calibrated_product, every_conversion
+from ohmformer.engine.calibrated import calibrated_product
 from ohmformer.engine.collapsed import collapsed_product
+from ohmformer.engine.digit_serial import every_conversion
 from ohmformer.engine.randomness import Draw
 from ohmformer.engine.resident import ResidentCodes
 from ohmformer.engine.statistical import statistical_product

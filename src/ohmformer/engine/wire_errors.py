@@ -3,6 +3,9 @@
 Along the digits and groups of a row the rates of its columns are laid end to end; events lie on this line
 at exponential distances, so that their number in each part is Poisson. An event is a case of the part's pool
 in one of the tiles of columns. ``kernels/wires.hpp`` draws the same: rates and distances are whole numbers.
+
+Rows with a digit and group of which more than MOST_OF_ROW go wrong (digits of one sign) are no case for
+Poisson numbers: every conversion of such a row is computed, with the numbers of the digit-serial mode.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from torch import Tensor
 
 from ohmformer.crossbars import digit_weights, streamed_digits
 from ohmformer.engine.conversion_errors import ErrorLaw, Operands
+from ohmformer.engine.digit_serial import every_conversion
 from ohmformer.engine.native import kernels, threads
 from ohmformer.engine.randomness import MASK64, Draw, random_words
 from ohmformer.engine.resident import ResidentCodes
@@ -23,12 +27,14 @@ from ohmformer.engine.wire_law import (
     FREE_WIDTH,
     GAP_BITS,
     GAP_UNIT,
+    MOST_OF_ROW,
     POOL,
     RATE_BITS,
     VALUE_SHIFT,
     WireTables,
     calibrated,
     gaps,
+    negative_share,
     width_class,
     wire_tables,
 )
@@ -38,16 +44,29 @@ from ohmformer.specs import TileSpec
 ROWS_AT_ONCE = 256
 FEW_COLUMNS = 16
 POOL_BITS = POOL.bit_length() - 1
+MOST = int(MOST_OF_ROW * 2**RATE_BITS)
+
+
+@lru_cache(maxsize=256)
+def without_wires(tile: TileSpec) -> TileSpec:
+    """The same tile without wires, nonlinearity and noise: its converters only clip."""
+    return replace(
+        tile,
+        environment_noise=0.0,
+        resistor=replace(tile.resistor, wire_resistance_ohm=0.0, mismatch=0.0),
+        adc=replace(tile.adc, noise=0.0, nonlinearity=0.0),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WireErrorLaw(ErrorLaw):
     """How conversions of a product go wrong by wires and noise; ``ErrorLaw`` with another law of events.
 
-    width: see ``wire_law.width_class``
+    width, negative: see ``wire_law.width_class`` and ``negative_share``; None as in the class
     """
 
     width: int = FREE_WIDTH
+    negative: int | None = None
 
     @cached_property
     def per_row(self) -> float:
@@ -63,7 +82,7 @@ class WireErrorLaw(ErrorLaw):
     @cached_property
     def wires(self) -> WireTables:
         """Rates and cases."""
-        return wire_tables(self.tile, self.resident_bits, self.width)
+        return wire_tables(self.tile, self.resident_bits, self.width, self.negative)
 
     def of(self, resident: ResidentCodes) -> WireErrorLaw:
         """The law for stored codes, whose width is found once, of the codes as they were stored."""
@@ -71,8 +90,10 @@ class WireErrorLaw(ErrorLaw):
         place = (self.streamed_bits, self.resident_bits, self.inner, self.columns)
         if place not in laws:
             if "width" not in resident.cache:
-                resident.cache["width"] = width_class(resident.stored())
-            laws[place] = replace(self, width=resident.cache["width"])
+                stored = resident.stored()
+                resident.cache["width"] = width_class(stored), negative_share(stored)
+            width, negative = resident.cache["width"]
+            laws[place] = replace(self, width=width, negative=negative)
         return laws[place]
 
     def wrong_outputs(self, draw: Draw, operands: Operands) -> Tensor | None:
@@ -80,8 +101,35 @@ class WireErrorLaw(ErrorLaw):
         if not len(draw.keys):
             return None
         law = self.of(operands.resident) if isinstance(operands.resident, ResidentCodes) else self
-        streamed = operands.streamed
-        job = law._wire_job
+        found = law._drawn(draw, operands.streamed)
+        if not has_full_rows(found) or found is None:
+            return found
+        full = found[:, 1] < 0
+        found = torch.cat((found[~full], law._of_every_conversion(found[full, 0], draw, operands)))
+        return found[found[:, 0].argsort(stable=True)] if len(found) else None
+
+    def _of_every_conversion(self, rows: Tensor, draw: Draw, operands: Operands) -> Tensor:
+        """[n, 3] wrong outputs of some rows with every conversion computed."""
+        resident, parts = operands.resident, []
+        for entry in torch.unique(rows // operands.rows_per_entry).tolist():
+            here = rows[rows // operands.rows_per_entry == entry]
+            streamed = operands.streamed[here.to(operands.streamed.device)]
+            own = replace(draw, keys=draw.keys[here])
+            right = resident
+            if isinstance(resident, Tensor) and resident.ndim > 2:
+                right = resident.reshape(-1, *resident.shape[-2:])[entry]
+            made, base = (
+                every_conversion(streamed, right, tile, self.streamed_bits, self.resident_bits, own).double()
+                for tile in (self.tile, without_wires(self.tile))
+            )
+            size = (made - base).long().cpu()
+            row, column = size.nonzero(as_tuple=True)
+            parts.append(torch.stack((here[row], column, size[row, column]), 1))
+        return torch.cat(parts)
+
+    def _drawn(self, draw: Draw, streamed: Tensor) -> Tensor | None:
+        """[n, 3] wrong outputs by the law; column -1 for rows for which it does not hold."""
+        law, job = self, self._wire_job
         native = kernels() if streamed.device.type == "cpu" else None
         if native is not None and job is not None:
             job.threads = threads()
@@ -117,7 +165,9 @@ class WireErrorLaw(ErrorLaw):
         tables = self.wires
         square, total = (part.flatten(1).cpu() for part in self.features(streamed))  # digits first
         tiles = -(-self.columns // tables.columns)
-        edges = (tables.rate[square, total.abs()] * (tiles * tables.columns)).cumsum(1)
+        rates = tables.rate[square, total.abs()]
+        full = (rates > MOST).any(1)
+        edges = (rates.masked_fill(full[:, None], 0) * (tiles * tables.columns)).cumsum(1)
         blocks = 1 + int(edges[:, -1].max() >> RATE_BITS)
         while True:  # two events a block; the last distance must lie beyond the end
             words = random_words(draw.seed, draw.stream, keys, blocks).view(len(keys), -1, 2)
@@ -133,7 +183,13 @@ class WireErrorLaw(ErrorLaw):
         powers = torch.tensor(digit_weights(self.tile, self.streamed_bits), device=HOST)
         size = powers[part // len(self.bounds)] * (one >> VALUE_SHIFT) * torch.where(s < 0, -1, 1)
         inside = column < self.columns
-        return torch.stack((row + first, column, size), 1)[inside]
+        found = torch.stack((row + first, column, size), 1)[inside]
+        if not bool(full.any()):
+            return found
+        every = full.nonzero() + first
+        every = torch.cat((every, torch.full_like(every, -1), torch.zeros_like(every)), 1)
+        found = torch.cat((found, every))
+        return found[found[:, 0].argsort(stable=True)]
 
     @cached_property
     def _wire_job(self) -> Any:
@@ -149,7 +205,7 @@ class WireErrorLaw(ErrorLaw):
             self.inner, self.columns, self.bounds.data_ptr(), len(self.bounds), powers.data_ptr(),
             len(powers), self.tile.numeral.radix, tables.rate.data_ptr(), tables.cell.data_ptr(),
             tables.rate.shape[1],
-            tables.pool.data_ptr(), POOL_BITS, tables.columns, gaps().data_ptr(),
+            tables.pool.data_ptr(), POOL_BITS, tables.columns, gaps().data_ptr(), MOST,
         )  # fmt: skip
         native._kept.append((self, tables, powers))
         return job
@@ -187,6 +243,11 @@ class WireErrorLaw(ErrorLaw):
         return torch.ones(1, dtype=torch.float64, device=HOST)
 
 
+def has_full_rows(wrong: Tensor | None) -> bool:
+    """Whether wrong outputs as the kernels draw them name rows that need every conversion computed."""
+    return wrong is not None and bool((wrong[:, 1] < 0).any())
+
+
 def takes_every_conversion(streamed_bits: int, resident_bits: int, columns: int) -> bool:
     """Whether a product beside wires is computed conversion by conversion: few columns, or more than 8 bits.
 
@@ -204,4 +265,4 @@ def product_law(tile: TileSpec, streamed_bits: int, resident_bits: int, inner: i
     )
 
 
-__all__ = ["WireErrorLaw", "product_law", "takes_every_conversion"]
+__all__ = ["WireErrorLaw", "has_full_rows", "product_law", "takes_every_conversion", "without_wires"]

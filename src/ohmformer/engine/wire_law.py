@@ -51,9 +51,11 @@ GAP_BITS = 12  # of a distance between events: few enough to stay in the first c
 GAP_UNIT = 8  # distances are whole multiples of 2^8 of the unit of rates
 SEED = 0x5EED0F  # of the pools; they belong to the tile, not to a chip
 LEAST_WIDTH, WIDTHS = 2.0, 12  # of codes: half octaves from 2
+SIGN_STEPS = 1024  # of the share of negative codes
 SHAPES = (2.0, 1.0, 0.5)  # exponents: normal, Laplace, heavier tails
 FREE_WIDTH = 9  # class of operands that are not stored: normal, 2·2^(9/2) = 45, as of vectors of 64 elements
 MOST_WRONG = 0.0015  # of conversions, typical operands: beyond it every conversion is computed
+MOST_OF_ROW = 0.05  # wrong of a column, group and digit, beyond which a row has every conversion computed
 MOST_BY_NOISE = 1e-4  # of conversions of sum 0
 NEGLIGIBLE = 1e-300
 NORMAL_MEAN = 0.5299  # geometric mean of |z|, z standard normal: exp(digamma(1/2)/2)·sqrt(2)
@@ -169,9 +171,23 @@ def width_class(codes: Tensor) -> int:
 
     The geometric mean says how many planes lie above a code of usual size, both how many codes are 0.
     """
-    counts = codes.flatten().to(torch.int64).add_(128).bincount(minlength=256).to(HOST).double()
-    found = _sizes(torch.arange(-128, 128, device=HOST), counts / counts.sum())
+    found = _sizes(torch.arange(-128, 128, device=HOST), _shares(codes))
     return int((_class_sizes() - found).square().sum(1).argmin())
+
+
+def negative_share(codes: Tensor) -> int:
+    """Share of negative codes, in 1/SIGN_STEPS.
+
+    That is how often the upper planes are closed: where the digits of a row have one sign, the sums of these
+    planes and with them the rates hang on it (0.0034 of it: 4 % of the rates of these planes at S = 50).
+    """
+    return round(float(_shares(codes)[:128].sum()) * SIGN_STEPS)
+
+
+def _shares(codes: Tensor) -> Tensor:
+    """[256], float64: share of each code from -128."""
+    counts = codes.flatten().to(torch.int64).add_(128).bincount(minlength=256).to(HOST).double()
+    return counts / counts.sum()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -192,7 +208,7 @@ class _Chances:
 class _Law:
     """Sums and conversions of a tile with resident codes of one width."""
 
-    def __init__(self, tile: TileSpec, bits: int, width: int) -> None:
+    def __init__(self, tile: TileSpec, bits: int, width: int, negative: int | None = None) -> None:
         self.tile, self.adc, self.elements = tile, tile.adc, tile.group_elements
         self.largest = tile.max_sum
         self.sums = torch.arange(-self.largest, self.largest + 1, dtype=torch.float64)
@@ -204,6 +220,8 @@ class _Law:
         self.loss = loss[: self.columns * self.planes]  # column by column
         self._known: dict[float, _Chances] = {}
         self._switches(bits, width)
+        if negative is not None:
+            self._with_signs(negative / SIGN_STEPS)
         self._digits()
 
     def _switches(self, bits: int, width: int) -> None:
@@ -218,6 +236,16 @@ class _Law:
         fourth = away.pow(4) @ likely - 3 * self.spread.square()
         self.excess = fourth / self.spread.square()
         self.squares = states.square() @ likely
+
+    def _with_signs(self, negative: float) -> None:
+        """Another share of negative codes: how far each plane is from closed half the time goes with it.
+
+        Enough for ``wrong``, which knows the planes one by one.
+        """
+        apart = 0.5 - self.closed
+        factor = (0.5 - negative) / max(1e-3, float(apart[-1]))
+        self.closed = (0.5 - apart * factor).clamp(0.02, 0.98)
+        self.spread = self.closed * (1 - self.closed)
 
     def _digits(self) -> None:
         """Σ d⁴/Q and Σ(w·s)²/Q of the likeliest digits with their mean square: p(d) ∝ exp(-β·d²)."""
@@ -348,18 +376,23 @@ class _Law:
         return sums.round().long().clamp_(-self.largest, self.largest) + self.largest
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 @on_host
-def wire_tables(tile: TileSpec, bits: int, width: int) -> WireTables:
-    """The law of a tile with resident codes of some bits and width (see ``width_class``)."""
-    law = _Law(tile, bits, width)
+def wire_tables(tile: TileSpec, bits: int, width: int, negative: int | None = None) -> WireTables:
+    """The law of a tile with resident codes of some bits and width (see ``width_class``, ``negative_share``).
+
+    Cases are those of the class, and so is what a conversion does to a sum; rates know the share of negative
+    codes.
+    """
+    law, pools = _class_law(tile, bits, width), _class_pools(tile, bits, width)
+    fine = law if negative is None else _Law(tile, bits, width, negative)
     most_square = tile.group_elements * tile.numeral.max_digit**2
     most_sum = tile.group_elements * tile.numeral.max_digit
     spreads = torch.linspace(1, math.sqrt(most_square), SPREADS, dtype=torch.float64)
     sums = torch.linspace(0, most_sum, SUMS, dtype=torch.float64)
     logarithm = torch.stack(
         [
-            law.wrong(law.chances(float(root) ** 2), (root**2).expand(SUMS), sums).sum((1, 2)) / law.columns
+            fine.wrong(law.chances(float(root) ** 2), (root**2).expand(SUMS), sums).sum((1, 2)) / law.columns
             for root in spreads
         ]
     )
@@ -367,13 +400,28 @@ def wire_tables(tile: TileSpec, bits: int, width: int) -> WireTables:
     squares = torch.arange(1, most_square + 1, dtype=torch.float64).sqrt()
     places = torch.arange(most_sum + 1, dtype=torch.float64)
     rate = torch.from_numpy(RectBivariateSpline(spreads, sums, logarithm)(squares, places)).exp()
-    cell, pool, share = _pools(law, most_square, most_sum)
+    cell, pool, share = pools
     share_at = RectBivariateSpline(share[0], share[1], share[2], kx=1, ky=1)(squares, places)
     rate = (rate * torch.from_numpy(share_at)).clamp(max=1.0)
     rate = torch.cat((torch.zeros(1, most_sum + 1, dtype=torch.float64), rate))
     return WireTables(
         rate=(rate * 2.0**RATE_BITS).round().long().contiguous(), cell=cell, pool=pool, columns=law.columns
     )
+
+
+@lru_cache(maxsize=32)
+@on_host
+def _class_law(tile: TileSpec, bits: int, width: int) -> _Law:
+    return _Law(tile, bits, width)
+
+
+@lru_cache(maxsize=32)
+@on_host
+def _class_pools(
+    tile: TileSpec, bits: int, width: int
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+    most = tile.group_elements * tile.numeral.max_digit
+    return _pools(_class_law(tile, bits, width), most * tile.numeral.max_digit, most)
 
 
 def _pools(
@@ -413,6 +461,7 @@ __all__ = [
     "FREE_WIDTH",
     "GAP_BITS",
     "GAP_UNIT",
+    "MOST_OF_ROW",
     "POOL",
     "RATE_BITS",
     "VALUE_SHIFT",
@@ -420,6 +469,7 @@ __all__ = [
     "calibrated",
     "gaps",
     "levels_hold",
+    "negative_share",
     "typical_share",
     "width_class",
     "wire_tables",

@@ -16,12 +16,12 @@ void bind_laws(nanobind::module_& m, nanobind::class_<Choice>& choice) {
       .def("__init__",
            [](WireJob* self, int64_t inner, int64_t columns, Address bounds, int64_t groups, Address powers,
               int64_t digits, int radix, Address rate, Address cell, int64_t sums, Address pool, int pool_bits,
-              int64_t tile_columns, Address gaps) {
+              int64_t tile_columns, Address gaps, int64_t most) {
              new (self) WireJob{inner, columns, reinterpret_cast<const int64_t*>(bounds), groups,
                                 reinterpret_cast<const int64_t*>(powers), digits, radix,
                                 reinterpret_cast<const int64_t*>(rate), reinterpret_cast<const int32_t*>(cell), sums,
                                 reinterpret_cast<const int32_t*>(pool), pool_bits, tile_columns,
-                                reinterpret_cast<const int32_t*>(gaps), 1};
+                                reinterpret_cast<const int32_t*>(gaps), most, 1};
            })
       .def_rw("threads", &WireJob::threads)
       .def("within", [](const WireJob& job, ErrorJob& of) { of.wires = &job; });

@@ -79,6 +79,13 @@ inline int64_t distance(const WireJob& job, uint32_t word) { return static_cast<
 inline void events(const WireJob& job, const Ars& ars, uint64_t key, const Row& row, int64_t m,
                    std::vector<WrongOutput>& found) {
   const int64_t tiles = (job.columns + job.tile_columns - 1) / job.tile_columns, most = tiles * job.tile_columns;
+  for (int64_t part = 0; part < job.digits * job.groups; part++) {
+    const int32_t sum = row.sum.data[part];
+    if (job.rate[row.square.data[part] * job.sums + (sum < 0 ? -sum : sum)] > job.most) {
+      found.push_back({m, -1, 0});
+      return;
+    }
+  }
   uint32_t words[4];
   ars.words(key, 0, words);
   uint64_t drawn = 0;

@@ -4,7 +4,7 @@
 
 namespace ohm {
 
-// Wrong conversions: output (row, n) is off by size. Sorted by row.
+// Wrong conversions: output (row, n) is off by size. Sorted by row. n = -1: the law does not hold for the row.
 struct WrongOutput {
   int64_t row;
   int64_t n;
@@ -25,6 +25,7 @@ struct WireJob {
   int pool_bits;
   int64_t tile_columns;
   const int32_t* gaps;  // [2^12] distances between events of a unit rate, in 2^-24
+  int64_t most;         // rate of a digit and group above which the law does not hold for a row
   int threads;
 };
 
