@@ -76,7 +76,7 @@ def deviation(
     model: Any, chip: ChipSpec, inputs: dict[str, torch.Tensor], options: argparse.Namespace
 ) -> dict[str, Any]:
     rows = layer_deviations(model, chip, inputs, mode="calibrated", seed=options.seed, runs=options.runs)
-    linears = [row for row in rows if row.operation == "linear"]
+    linears = [row for row in rows if row.operation == "linear" and row.sd_reference > 0 < row.sd_other]
     mean, variance = [row.mean_z for row in linears], [row.variance_z for row in linears]
     every = [abs(z) for z in mean + variance]
     reference, other = (

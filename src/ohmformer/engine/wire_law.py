@@ -55,7 +55,7 @@ SIGN_STEPS = 1024  # of the share of negative codes
 SHAPES = (2.0, 1.0, 0.5)  # exponents: normal, Laplace, heavier tails
 FREE_WIDTH = 9  # class of operands that are not stored: normal, 2·2^(9/2) = 45, as of vectors of 64 elements
 MOST_WRONG = 0.0015  # of conversions, typical operands: beyond it every conversion is computed
-MOST_OF_ROW = 0.05  # wrong of a column, group and digit, beyond which a row has every conversion computed
+MOST_OF_ROW = 0.9  # wrong of a column, group and digit, beyond which a row has every conversion computed
 MOST_BY_NOISE = 1e-4  # of conversions of sum 0
 NEGLIGIBLE = 1e-300
 NORMAL_MEAN = 0.5299  # geometric mean of |z|, z standard normal: exp(digamma(1/2)/2)·sqrt(2)
