@@ -188,12 +188,37 @@ def test_steps_of_a_generation_go_on_with_its_samples(family, beams):
     assert not torch.equal(again.scores[0], whole.scores[0])
 
 
-def test_experts_see_the_batch():
-    """The stated exception: tokens gathered for an expert belong to no sample. A run replays itself."""
-    model, ids = deployed("mixtral", "frequent errors"), samples()
+@pytest.mark.parametrize("name", ["mixtral", "gpt_oss"])
+@pytest.mark.parametrize("chip", CHIPS)
+def test_rows_gathered_for_experts_are_known_by_their_numbers(name, chip):
+    model, ids = deployed(name, chip), samples()
     whole = run(model, ids)
+    quiet = run(deploy(FAMILIES[name].make(), chips.wang2024(), check=False), ids)
+    assert not torch.equal(whole, quiet)
+    for sizes in ([2, 1], [1] * COUNT):
+        model.on_chip.restart()
+        assert torch.equal(torch.cat([run(model, part) for part in ids.split(sizes)]), whole)
+
+
+@pytest.mark.parametrize("chip", ["misreads", "frequent errors"])
+def test_texts_written_without_a_cache_keep_their_samples(chip):
+    model, ids = deployed("llama", chip), samples()
+    settings = {
+        "max_new_tokens": 4,
+        "do_sample": False,
+        "use_cache": False,
+        "return_dict_in_generate": True,
+        "output_scores": True,
+        "pad_token_id": 0,
+        "eos_token_id": None,
+    }
+    whole = model.generate(ids, **settings)
+    following = run(model, ids)
     model.on_chip.restart()
-    assert torch.equal(run(model, ids), whole)
-    model.on_chip.restart()
-    split = torch.cat([run(model, part) for part in ids.split(1)])
-    assert not torch.equal(split, whole)
+    parts = [model.generate(part, **settings) for part in ids.split([2, 1])]
+    for step, scores in enumerate(whole.scores):
+        assert torch.equal(torch.cat([part.scores[step] for part in parts]), scores)
+    assert torch.equal(run(model, ids), following)  # texts are counted once, whatever their steps
+    # a step reads and converts anew: the noise of a text is not that of its first step
+    again = model.generate(whole.sequences[:, :-1], **{**settings, "max_new_tokens": 1})
+    assert not torch.equal(again.scores[0], whole.scores[-1])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ohmformer.deploy.keys import READS, SAMPLES_PER_READ, RunKeys, name_key, stream_of
+from ohmformer.deploy.keys import READS, SAMPLES_PER_READ, RunKeys, content_keys, name_key, stream_of
 from ohmformer.engine import mix, mix_keys
 from ohmformer.engine.randomness import signed
 
@@ -135,3 +135,25 @@ def test_rows_without_a_token_axis_differ_by_step_too():
         steps = [keys_of([4, 8], lead, tokens=1, first=first) for first in range(3)]
         assert len(torch.cat(steps).unique()) == 3 * prod(lead)
     assert torch.equal(keys_of([4, 8], (2,), tokens=1, first=5), keys_of([4, 8], (2, 1), tokens=1, first=5))
+
+
+def test_content_keys_are_those_of_the_numbers_alone():
+    rows = torch.randn(40, 33, generator=torch.Generator().manual_seed(1))
+    keys = content_keys(rows)
+    assert len(keys.unique()) == 40
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(content_keys(rows[order]), keys[order])
+    assert torch.equal(content_keys(rows.double()[3:4]), keys[3:4])
+    nearly = rows.clone()
+    nearly[:, 5] = torch.nextafter(rows[:, 5], torch.tensor(9.0))  # one bit of one number
+    assert not (content_keys(nearly) == keys).any()
+    turned = rows.clone()
+    turned[:, [4, 9]] = rows[:, [9, 4]]
+    assert not (content_keys(turned) == keys).any()
+
+
+def test_samples_computed_once_more_have_other_keys():
+    samples = torch.tensor([3, 8])
+    once, twice = RunKeys(samples, TOKENS, 0), RunKeys(samples, TOKENS, 0, 1)
+    assert not (once.rows((2, TOKENS)) == twice.rows((2, TOKENS))).any()
+    assert not (once.reads == twice.reads).any()

@@ -151,6 +151,8 @@ def install(deployed: Model, runtime: Runtime, allow: Collection[str], check: bo
                 module.forward = short
         wrap_cached(module, home)
         _wrap_forward(module, runtime, mode, bool(short))
+    if hasattr(deployed, "generate"):
+        _wrap_generate(deployed, runtime)
     settle(deployed, runtime)
     seal(deployed)
     state = OnChip(runtime, mode)
@@ -195,6 +197,17 @@ def _wrap_forward(module: nn.Module, runtime: Runtime, mode: ChipMode, short: bo
                 mode.active = mode.plain = False
 
     module.forward = mode.forwards[module] = forward
+
+
+def _wrap_generate(model: Any, runtime: Runtime) -> None:
+    original = model.generate
+
+    @functools.wraps(original)
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        with runtime.generation():
+            return original(*args, **kwargs)
+
+    model.generate = generate
 
 
 FIRST_INPUTS = ("decoder_input_ids", "decoder_inputs_embeds", "input_ids", "inputs_embeds", "hidden_states")

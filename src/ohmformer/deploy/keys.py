@@ -22,6 +22,7 @@ from ohmformer.engine import mix, mix_keys
 from ohmformer.numerals import HOST
 
 READS, SHARED = 1 << 48, 1 << 49  # what sets reads of stored weights apart from rows
+EXPERTS = 1 << 32  # what sets the streams of experts apart from those of a run's operations in their order
 SAMPLES_PER_READ = 16  # sequences that one read of a stored weight serves
 
 
@@ -37,17 +38,36 @@ def stream_of(kind: str, use: int) -> int:
     return mix(name_key(kind), use)
 
 
+@cache
+def _factors(count: int) -> Tensor:
+    return mix_keys(torch.zeros(count, dtype=torch.int64, device=HOST), torch.arange(count, device=HOST)) | 1
+
+
+def content_keys(rows: Tensor) -> Tensor:
+    """[row] int64 keys of rows [row, n], made of their numbers alone.
+
+    For rows of which it is not known to what sample and position they belong (tokens gathered for an expert):
+    in whatever batch they are computed, they are the same rows. Rows with the same numbers have the same key.
+
+    key = mix(Σ_k bits(x_k)·w_k mod 2^64), w_k odd and fixed
+    """
+    bits = rows.detach().to(torch.float32).contiguous().view(torch.int32).to(torch.int64)
+    total = (bits * _factors(rows.shape[-1]).to(bits.device)).sum(-1).to(HOST)
+    return mix_keys(torch.zeros_like(total), total)
+
+
 class RunKeys:
     """The keys of one forward run, in host memory wherever the model lies.
 
     samples: [sample] int64 numbers of the sequences in the batch
     tokens:  tokens of each
     first:   position of the first of them (the tokens already in a cache)
+    again:   how often these samples were computed from their beginning before
     """
 
-    def __init__(self, samples: Tensor, tokens: int, first: int) -> None:
-        self.samples, self.tokens, self.first = samples, tokens, first
-        self._sample_keys = mix_keys(torch.zeros_like(samples), samples)
+    def __init__(self, samples: Tensor, tokens: int, first: int, again: int = 0) -> None:
+        self.samples, self.tokens, self.first, self.again = samples, tokens, first, again
+        self._sample_keys = mix_keys(torch.full_like(samples, again), samples)
         self._uses: dict[str, int] = {}
         self._rows: dict[tuple[int, ...], Tensor] = {}
         self._own: dict[tuple[int, ...], Tensor | None] = {}
@@ -87,7 +107,7 @@ class RunKeys:
     def reads(self) -> Tensor:
         """[group] int64, the keys of this run's reads of stored weights."""
         number, _ = self._groups
-        keys = mix_keys(torch.zeros_like(number), number)
+        keys = mix_keys(torch.full_like(number, self.again), number)
         return mix_keys(keys, torch.full_like(number, READS + self.first))
 
     @property
@@ -118,8 +138,8 @@ class RunKeys:
         """[row] int64 keys of the rows of an operand [*lead, inner].
 
         The first axis of ``lead`` is the batch, or the batch and all others in one. Rows that are neither
-        (tokens gathered for an expert, relative positions that serve the whole batch) are numbered through
-        and belong to the first sample, or are shared out evenly: their noise depends on the batch.
+        (relative positions that serve the whole batch) are numbered through and belong to the first sample,
+        or are shared out evenly: their noise depends on the batch. Those of experts have ``content_keys``.
         """
         found = self._rows.get(lead)
         if found is None:

@@ -44,10 +44,12 @@ class Products(Running):
                 self.value_of(bias)
             return x.new_empty((*lead, out))
         shift, shifts = (None, None) if bias is None else self._vector(bias, lead)
-        bounds = self.keys.row_bounds(lead)
-        found = block.misreads(self.misreads(block.entry, shared=bounds is None))
-        draw = self.draw(block.entry.name, lead)
         flat = x.reshape(-1, inner)
+        if block.number is None:
+            bounds, draw = self.keys.row_bounds(lead), self.draw(block.entry.name, lead)
+        else:
+            bounds, draw = None, self.draw_of_expert(block.entry.name, block.number, flat)
+        found = block.misreads(self.misreads(block.entry, shared=bounds is None))
         y = self._linear(flat, block, found, bounds or [(0, len(flat))], shift, draw)
         y = y.reshape(*lead, out)
         return y if shifts is None else y.add_(shifts)

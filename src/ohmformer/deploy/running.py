@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ohmformer.deploy.coverage import COMPUTE, DENSE, FUNCTION, Coverage
-from ohmformer.deploy.keys import RunKeys
+from ohmformer.deploy.keys import EXPERTS, RunKeys, content_keys, stream_of
 from ohmformer.deploy.storage import StoredBlock, StoredParameter
 from ohmformer.engine import (
     Attention,
@@ -40,6 +42,8 @@ class Turn(threading.local):
     def __init__(self) -> None:
         self.numbers: Tensor | None = None  # of the samples, where the caller gives them
         self.last = torch.empty(0, dtype=torch.int64, device=HOST)  # samples of the run before
+        self.steps: int | None = None  # runs of the generation that is going on
+        self.texts = self.last  # its samples
 
 
 class Running:
@@ -92,8 +96,9 @@ class Running:
         """Begin one forward run of ``batch`` samples with ``first`` tokens in the cache.
 
         A run with tokens in the cache goes on with the samples of these tokens, one with what an encoder
-        made with those of the run before it in its thread; any other begins new ones. A batch may hold
-        several sequences for each (beams).
+        made with those of the run before it in its thread, a step of a generation without a cache with those
+        of its first step, read and converted anew; any other begins new ones. A batch may hold several
+        sequences for each (beams).
 
         inputs:  where the addresses given by the caller lie in memory
         encoded: the outputs of an encoder are among the arguments
@@ -103,7 +108,10 @@ class Running:
         """
         turn = self.turn
         before = turn.last if known is None or not first else known
-        goes_on = (first > 0 or encoded) and len(before) > 0 and batch % len(before) == 0
+        again = 0
+        if turn.steps and not first and not encoded:
+            before, again = turn.texts, turn.steps
+        goes_on = (first > 0 or encoded or again > 0) and len(before) > 0 and batch % len(before) == 0
         numbers = turn.numbers if turn.numbers is not None else before if goes_on else None
         if numbers is None:
             samples = torch.arange(self.samples, self.samples + batch, device=HOST)
@@ -115,10 +123,22 @@ class Running:
                     f"{len(numbers)} samples are numbered, but the batch holds {batch} sequences."
                 )
         turn.last = samples
-        self.keys = RunKeys(samples, tokens, first)
+        if turn.steps is not None:
+            turn.texts, turn.steps = turn.texts if turn.steps else samples, turn.steps + 1
+        self.keys = RunKeys(samples, tokens, first, again)
         self._plan = self._shared_plan = None
         self._inputs = inputs
         self.run_started()
+
+    @contextmanager
+    def generation(self) -> Iterator[None]:
+        """The runs of this thread are steps of one generation, whose samples begin with the first of them."""
+        turn = self.turn
+        outer, turn.steps, turn.texts = (turn.steps, turn.texts), 0, turn.texts[:0]
+        try:
+            yield
+        finally:
+            turn.steps, turn.texts = outer
 
     def run_started(self) -> None:
         """What else begins with a run; nothing here."""
@@ -152,6 +172,10 @@ class Running:
     def draw(self, kind: str, lead: tuple[int, ...]) -> Draw:
         """Where the noise of the next product of its kind comes from; its rows are [*lead]."""
         return Draw(seed=self.seed, stream=self.keys.stream(kind), keys=self.keys.rows(lead))
+
+    def draw_of_expert(self, name: str, number: int, rows: Tensor) -> Draw:
+        """The same for rows [row, inner] gathered for one expert, however many others were called before."""
+        return Draw(seed=self.seed, stream=stream_of(name, EXPERTS + number), keys=content_keys(rows))
 
     def coming(self, kind: str, lead: tuple[int, ...], ahead: int = 0) -> Draw:
         """What ``draw`` will give, after ``ahead`` other products of the kind; nothing counts as drawn."""
