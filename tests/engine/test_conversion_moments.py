@@ -1,4 +1,4 @@
-"""What a converter does to a sum, in the mean and in the square: the closed forms are those of the converter."""
+"""What a converter does to a sum, in mean and square: the closed forms are those of the converter."""
 
 from __future__ import annotations
 
