@@ -92,14 +92,14 @@ class Products(Running):
 
         bounds: first row and last + 1 that each read serves
         """
-        if found is None:
-            return self._linear_of_read(flat, block, None, shift, draw)
+        if found is None or len(bounds) == 1:
+            return self._linear_of_read(flat, block, found, shift, draw)
         parts = []
         for read, (start, stop) in enumerate(bounds):
             rows = slice(start, stop)
             own = Draw(seed=draw.seed, stream=draw.stream, keys=draw.keys[rows])
             parts.append(self._linear_of_read(flat[rows], block, _of_read(found, read), shift, own))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return torch.cat(parts)
 
     def _linear_of_read(
         self, flat: Tensor, block: StoredBlock, found: Misreads | None, shift: Tensor | None, draw: Draw
