@@ -7,6 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ohmformer.engine import ResidentCodes
+from ohmformer.engine.calibrated import calibrated_product, without_wires
+from ohmformer.engine.digit_serial import digit_serial_product
 from ohmformer.engine.randomness import Draw
 from ohmformer.specs import TileSpec, preset
 
@@ -39,3 +42,21 @@ def operands(
     if kind == "heavy":
         resident = resident * torch.empty_like(resident).exponential_(generator=generator).sqrt()
     return quantised(streamed, 1), quantised(resident, 0)
+
+
+def compared(streamed: Tensor, resident: Tensor, tile: TileSpec, law: TileSpec | None = None) -> Tensor:
+    """Share of wrong outputs, mean and mean square of the errors, calibrated minus digit-serial.
+
+    Wrong is what differs from the product without wires and noise. In standard errors of the mean over rows.
+    """
+    rows = len(streamed)
+    clipped = digit_serial_product(streamed, resident, without_wires(tile), 8, 8, at(rows)).double()
+    codes = ResidentCodes(resident.t(), 8)
+    serial = digit_serial_product(streamed, resident, tile, 8, 8, at(rows)).double() - clipped
+    drawn = calibrated_product(streamed, codes, law or tile, 8, 8, at(rows, 2)).double() - clipped
+    assert serial.std() > 0
+    found = []
+    for kept in ((serial != 0, drawn != 0), (serial, drawn), (serial.square(), drawn.square())):
+        difference = (kept[1].double() - kept[0].double()).mean(1)
+        found.append(difference.mean() / (difference.std() / rows**0.5))
+    return torch.stack(found)

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
 from ohmformer.crossbars import compute
 from ohmformer.engine import FastEngine, FusedOperations, ResidentCodes, mode_of
@@ -18,7 +17,7 @@ from ohmformer.engine.native import VARIABLE
 from ohmformer.engine.wire_law import _Law, typical_share
 from ohmformer.specs import TileSpec, preset
 
-from .beside_wires import at, operands, tile_of
+from .beside_wires import at, compared, operands, tile_of
 from .serial import PATHS
 
 BITS = {"streamed_bits": 8, "resident_bits": 8}
@@ -66,24 +65,6 @@ def test_a_code_at_its_limit_is_not_wrong():
 
 
 # --- against every conversion -------------------------------------------------------------------------
-
-
-def compared(streamed: Tensor, resident: Tensor, tile: TileSpec, law: TileSpec | None = None) -> Tensor:
-    """Share of wrong outputs, mean and mean square of the errors, calibrated minus digit-serial.
-
-    Wrong is what differs from the product without wires and noise. In standard errors of the mean over rows.
-    """
-    rows = len(streamed)
-    clipped = digit_serial_product(streamed, resident, without_wires(tile), 8, 8, at(rows)).double()
-    codes = ResidentCodes(resident.t(), 8)
-    serial = digit_serial_product(streamed, resident, tile, 8, 8, at(rows)).double() - clipped
-    drawn = calibrated_product(streamed, codes, law or tile, 8, 8, at(rows, 2)).double() - clipped
-    assert serial.std() > 0
-    found = []
-    for kept in ((serial != 0, drawn != 0), (serial, drawn), (serial.square(), drawn.square())):
-        difference = (kept[1].double() - kept[0].double()).mean(1)
-        found.append(difference.mean() / (difference.std() / rows**0.5))
-    return torch.stack(found)
 
 
 @pytest.mark.parametrize("kind", ["normal", "gelu", "shifted", "heavy"])

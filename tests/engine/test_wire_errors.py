@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
 from ohmformer.crossbars import digit_weights, plane_weights
 from ohmformer.engine import FastEngine, ResidentCodes, mode_of
@@ -28,9 +27,9 @@ from ohmformer.engine.wire_law import (
     wire_tables,
 )
 from ohmformer.errors import UserError
-from ohmformer.specs import TileSpec, preset
+from ohmformer.specs import preset
 
-from .beside_wires import at, operands, tile_of
+from .beside_wires import at, compared, operands, tile_of
 from .serial import PATHS
 
 # --- when it holds ---------------------------------------------------------------------------------
@@ -143,24 +142,6 @@ def test_the_width_of_codes_is_found(width, shape):
 
 
 # --- against every conversion -------------------------------------------------------------------------
-
-
-def compared(streamed: Tensor, resident: Tensor, tile: TileSpec, law: TileSpec | None = None) -> Tensor:
-    """Share of wrong outputs, mean and mean square of the errors, calibrated minus digit-serial.
-
-    In standard errors of the mean over rows, whose noise is independent.
-    """
-    rows = len(streamed)
-    exact = exact_product(streamed, resident, 8, 8).double()
-    codes = ResidentCodes(resident.t(), 8)
-    serial = digit_serial_product(streamed, resident, tile, 8, 8, at(rows)).double() - exact
-    drawn = collapsed_product(streamed, codes, law or tile, 8, 8, at(rows, 2)).double() - exact
-    assert serial.std() > 0
-    found = []
-    for kept in ((serial != 0, drawn != 0), (serial, drawn), (serial.square(), drawn.square())):
-        difference = (kept[1].double() - kept[0].double()).mean(1)
-        found.append(difference.mean() / (difference.std() / rows**0.5))
-    return torch.stack(found)
 
 
 @pytest.mark.parametrize("kind", ["normal", "gelu", "shifted", "heavy"])
