@@ -7,7 +7,7 @@ sweep: for each wire resistance per segment and unit resistance the mode that th
 conversions that wires make wrong for typical operands and, where the mode is calibrated, its errors beside
 the digit-serial ones in the linears of an encoder: root mean square over the layers of the differences of
 mean and variance in standard errors, how many exceed 3, the largest, and the variance of all errors over that
-of digit-serial.
+of digit-serial. Linears without an error in one of the modes have no standard error: they are counted.
 task: sarcasm headlines by a logistic regression on the encoder's vectors; calibrated less digit-serial on the
 same headlines with Newcombe's paired interval, and the squared distances of the vectors from fp32.
 Nothing is written unless --json FILE is given.
@@ -76,7 +76,13 @@ def deviation(
     model: Any, chip: ChipSpec, inputs: dict[str, torch.Tensor], options: argparse.Namespace
 ) -> dict[str, Any]:
     rows = layer_deviations(model, chip, inputs, mode="calibrated", seed=options.seed, runs=options.runs)
-    linears = [row for row in rows if row.operation == "linear" and row.sd_reference > 0 < row.sd_other]
+    every_linear = [row for row in rows if row.operation == "linear"]
+    linears = [row for row in every_linear if row.sd_reference > 0 < row.sd_other]
+    found: dict[str, Any] = {
+        "errors_in_one_mode_only": sum((row.sd_reference > 0) != (row.sd_other > 0) for row in every_linear)
+    }
+    if not linears:
+        return found
     mean, variance = [row.mean_z for row in linears], [row.variance_z for row in linears]
     every = [abs(z) for z in mean + variance]
     reference, other = (
@@ -84,7 +90,7 @@ def deviation(
         for name in ("sd_reference", "sd_other")
     )
     worst = max(linears, key=lambda row: max(abs(row.mean_z), abs(row.variance_z)))
-    return {
+    return found | {
         "rms_mean_z": math.sqrt(sum(z * z for z in mean) / len(mean)),
         "rms_variance_z": math.sqrt(sum(z * z for z in variance) / len(variance)),
         "beyond_3": sum(z > 3 for z in every),
