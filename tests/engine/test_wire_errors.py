@@ -180,22 +180,22 @@ def test_a_wrong_law_is_seen():
 
 def test_events_are_those_of_the_slow_loop():
     """A row's events, one after the other in plain Python, from the tables alone."""
-    tile = tile_of(1.2)
-    streamed, resident = operands("shifted", 6, inner=200, columns=40, seed=2)  # no row that is computed
+    tile = tile_of(1.05)
+    streamed, resident = operands("shifted", 24, inner=200, columns=40, seed=2)  # no row that is computed
     law = product_law(tile, 8, 8, 200, 40)
     assert isinstance(law, WireErrorLaw)
     codes = ResidentCodes(resident.t(), 8)
     law = law.of(codes)
-    draw = at(6, seed=9)
-    found = law.wrong_outputs(draw, Operands(streamed=streamed, resident=codes, rows_per_entry=6))
+    draw = at(24, seed=9)
+    found = law.wrong_outputs(draw, Operands(streamed=streamed, resident=codes, rows_per_entry=24))
     assert found is not None
     from ohmformer.engine.randomness import random_words
 
     tables, powers = law.wires, digit_weights(tile, 8)
-    words = random_words(draw.seed, draw.stream, draw.keys, 4000).view(6, -1, 2).tolist()
+    words = random_words(draw.seed, draw.stream, draw.keys, 4000).view(24, -1, 2).tolist()
     square, total = (part.tolist() for part in law.features(streamed))
     slow = []
-    for m in range(6):
+    for m in range(24):
         event, edge = 0, 0
         place = int(gaps()[words[m][0][0] & 4095]) << GAP_UNIT
         for i in range(3):

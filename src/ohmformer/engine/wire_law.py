@@ -54,7 +54,7 @@ LEAST_WIDTH, WIDTHS = 2.0, 12  # of codes: half octaves from 2
 SIGN_STEPS = 1024  # of the share of negative codes
 SHAPES = (2.0, 1.0, 0.5)  # exponents: normal, Laplace, heavier tails
 FREE_WIDTH = 9  # class of operands that are not stored: normal, 2·2^(9/2) = 45, as of vectors of 64 elements
-MOST_WRONG = 0.0015  # of conversions, typical operands: beyond it every conversion is computed
+MOST_WRONG = 5e-4  # of conversions, typical operands: beyond it some layers differ by more than chance
 MOST_OF_ROW = 0.9  # wrong of a column, group and digit, beyond which a row has every conversion computed
 MOST_BY_NOISE = 1e-4  # of conversions of sum 0
 NEGLIGIBLE = 1e-300
