@@ -1,4 +1,4 @@
-"""Pictures of docs/circuits.md that show a check each: out of ngspice and VACASK, against the physics.
+"""Pictures of docs/checks that show a check each: out of ngspice and VACASK, against the physics.
 
 python scripts/circuit_evidence.py [FOLDER]     default: docs/pictures
 

@@ -1,4 +1,4 @@
-"""Pictures of docs/circuits.md: a settling waveform out of ngspice, and what wires take over a tile.
+"""Pictures of docs/checks: a settling waveform out of ngspice, and what wires take over a tile.
 
 python scripts/circuit_pictures.py [FOLDER]     default: docs/pictures
 """

@@ -1,6 +1,6 @@
 """Gate counts and areas of the digital blocks, beside the figures of the cost library that they replace.
 
-    python scripts/rtl_areas.py                      # prints the table of docs/rtl.md (half a minute, yosys)
+    python scripts/rtl_areas.py                      # prints the table of docs/checks/gates.md (half a minute, yosys)
     python scripts/rtl_areas.py --write              # the grid into costs/rtl_gates.json (ten minutes, yosys)
         --jobs 2 --known FILE.json                   #   two at once; FILE keeps counts by the Verilog text
     python scripts/rtl_areas.py --page docs/cost-model.md  # the tables there, from that file (no yosys)
@@ -249,7 +249,7 @@ def write_grid(made: Synthesiser) -> None:
 
 
 def print_blocks(chip: str, liberty: str | None) -> None:
-    """The table of docs/rtl.md."""
+    """The table of docs/checks/gates.md."""
     found = block_gates(preset(chip), liberty=liberty)
     area_at = "in the liberty file" if liberty else "at 45 nm"
     print(f"{found[0].synthesis.tool}, {chip}; areas in µm², without wiring\n")

@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/rtl.md into docs/pictures, each from what simulator or synthesiser gave.
+"""Draws the pictures of the digital checks into docs/pictures, each from what simulator or synthesiser gave.
 
     python scripts/rtl_pictures.py            # all, some twenty seconds; needs iverilog
     python scripts/rtl_pictures.py tile       # one of those below

@@ -1,4 +1,4 @@
-"""Error and speed of the batched solver of the wires: prints the tables of docs/circuits.md.
+"""Error and speed of the batched solver of the wires: prints the tables of docs/checks/wires.md.
 
     python scripts/wire_solver.py [--peer PYTHON] [--threads N]
 
