@@ -1,6 +1,6 @@
 """Gate counts and areas of the digital blocks, beside the figures of the cost library that they replace.
 
-    python scripts/rtl_areas.py                      # prints the table of docs/checks/gates.md (half a minute, yosys)
+    python scripts/rtl_areas.py                      # the table of docs/checks/gates.md (half a minute)
     python scripts/rtl_areas.py --write              # the grid into costs/rtl_gates.json (ten minutes, yosys)
         --jobs 2 --known FILE.json                   #   two at once; FILE keeps counts by the Verilog text
     python scripts/rtl_areas.py --page docs/cost-model.md  # the tables there, from that file (no yosys)

@@ -111,8 +111,8 @@ def settling_time_s(
                  take less than 1 % of the sum (up to 17 % at base 257, without wires); up to 22 % too long
                  with wires of 3 to 30 ohm on units of 10 to 50 kohm (scripts/circuit_evidence.py). Too short
                  by more than 0.2 % was not seen. Wires of 1 % of a unit or more make it longer by factors
-                 (docs/checks/settling.md): what leaks from a wire through closed cells, which shortens its delay,
-                 is not in it.
+                 (docs/checks/settling.md): what leaks from a wire through closed cells, which shortens its
+                 delay, is not in it.
     """
     if not 0 < error_codes < float("inf"):
         raise DeviceError(f"error_codes is {error_codes!r}: it must be finite and above 0.")
