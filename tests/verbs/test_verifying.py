@@ -138,8 +138,9 @@ def test_heavy_wires_make_the_settling_formula_careful_and_a_short_one_fails(
     formula = verify_circuits.settling_time_s
     monkeypatch.setattr(verify_circuits, "settling_time_s", lambda tile: 0.3 * formula(tile))
     assert not settling_row(heavy).passed
-    monkeypatch.setattr(verify_circuits, "settling_time_s", lambda tile: 1.3 * formula(tile))
+    monkeypatch.setattr(verify_circuits, "settling_time_s", lambda tile: 1.2 * formula(tile))
     assert not settling_row({}).passed
+    assert not settling_row({"tile.numeral.radix": 257}).passed
 
 
 def test_a_threshold_out_of_place_fails_the_dense_read(monkeypatch: pytest.MonkeyPatch) -> None:

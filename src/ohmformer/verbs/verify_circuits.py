@@ -36,7 +36,8 @@ CIRCUIT_ROWS = 7
 CURRENT = 1e-6  # promised of currents, share of the largest
 SOLVER = 1e-9  # promised of effective conductances, share of the largest
 WIRE_OHM = 1.0  # of the checks with wires, where the chip has none
-SETTLING = 0.25  # the formula may be this share off the circuit; 17 % long is seen, at base 257
+SETTLING, SETTLING_HIGH = 0.15, 0.25  # the formula may be this share off the circuit
+HIGH_BASE = 63  # up to which it is at most 14 % long; 17 % at base 257
 WIRES_TAKE = 0.01  # share of a sum above which the formula is only held not to be short
 FROM_THRESHOLD = 1e-6  # share of the largest level within which a circuit may say either code
 
@@ -100,7 +101,7 @@ def circuit_checks(chip: ChipSpec, *, quick: bool = False, seed: int = 0) -> Ite
         "settling time of the largest sum, formula against transients; where wires take more than 1 % of it, "
         "by how much it is short",
         ngspice,
-        SETTLING,
+        SETTLING if chip.tile.numeral.radix <= HIGH_BASE else SETTLING_HIGH,
         "of the time",
         lambda: _settling(chip.tile, (8, 16) if quick else (8, 16, 32, 64)),
     )
