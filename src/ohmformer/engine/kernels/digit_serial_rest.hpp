@@ -20,7 +20,8 @@ namespace OHM_ISA {
 namespace serial {
 
 constexpr int LARGEST_BYTE = 127;
-// Look-ups of a pair (maps times quads, 64 columns each) that take as long as the integer product of one element.
+// Look-ups of a pair (maps times quads, 64 columns each) that take as long as the integer product of one element, about:
+// it decides how long a product takes, never its numbers.
 constexpr double LOOK_UPS_OF_PRODUCT = 1.0;
 
 // The integer product of some rows, where it stands for enough conversions.
