@@ -25,11 +25,12 @@ def collapsed(telegraph_scale: float = 1.0, converter_noise: float | None = None
     return override(ohmformer.chips.wang2024(), changes)
 
 
-def digit_serial(resident: str, adc_bits: int, mismatch: float = 0.0) -> ChipSpec:
+def digit_serial(resident: str, adc_bits: int, mismatch: float = 0.0, noise: float = 0.05) -> ChipSpec:
     """All 128 wordlines active before a converter of ``adc_bits`` bits with its polarity, step 1.
 
     The largest sum is 192: 6, 7 and 8 bits give codes up to 31, 63 and 127 and clip what is beyond.
-    Environment and converter noise on each conversion are those of the preset (0.05 each).
+    Environment and converter noise on each conversion are those of the preset (0.05 each, which seldom
+    changes a code), or ``noise`` each.
     """
     return override(
         ohmformer.chips.wang2024(),
@@ -37,6 +38,8 @@ def digit_serial(resident: str, adc_bits: int, mismatch: float = 0.0) -> ChipSpe
             "tile.resident_code": resident,
             "tile.adc.bits": adc_bits - 1,
             "tile.resistor.mismatch": mismatch,
+            "tile.environment_noise": noise,
+            "tile.adc.noise": noise,
         },
     )
 

@@ -89,18 +89,26 @@ def _collapsed_works() -> Iterator[Work]:
         )
 
 
+QUIET, LOUD = (
+    0.05,
+    0.2,
+)  # of environment and converter each: 1 conversion in 10^11, and 1 in 13, gets another code
+
+
 def _serial_works() -> Iterator[Work]:
-    cases = [(code, bits, 0.0) for code in chips.resident_codes() for bits in (6, 7, 8)]
-    for code, bits, mismatch in [*cases, ("bits", 7, 0.003)]:
+    cases = [(code, bits, 0.0, QUIET) for code in chips.resident_codes() for bits in (6, 7, 8)]
+    loud = [(code, bits, 0.0, LOUD) for code in chips.resident_codes() for bits in (7, 8)]
+    for code, bits, mismatch, noise in [*cases, ("bits", 7, 0.003, QUIET), *loud]:
         extra = f", mismatch {mismatch:.1%}" if mismatch else ""
+        extra += f", noise {noise} that changes codes" if noise == LOUD else ""
         yield Work(
             name=f"{SIX}: digit-serial, resident {code}, {bits}-bit converter{extra}",
             group="serial",
             settings=(
                 f"wang2024 with tile.resident_code={code}, tile.adc.bits={bits - 1} (and polarity), step 1, "
-                f"clipping, 128 wordlines, base-7 streamed, environment and converter noise 0.05{extra}"
+                f"clipping, 128 wordlines, base-7 streamed, environment and converter noise {noise}{extra}"
             ),
-            build=partial(_six_serial, code, bits, mismatch),
+            build=partial(_six_serial, code, bits, mismatch, noise),
             bar=4.0,
             aim=2.5,
             slow=True,
@@ -171,8 +179,8 @@ def _six(chip: ChipSpec, mode: Mode | None = None) -> Pair:
     return Pair(ours=local(lambda: ours(*x)), theirs=local(lambda: model(*x)), mode=engine.runs, others={})
 
 
-def _six_serial(code: str, bits: int, mismatch: float) -> Pair:
-    return _six(chips.digit_serial(code, bits, mismatch))
+def _six_serial(code: str, bits: int, mismatch: float, noise: float) -> Pair:
+    return _six(chips.digit_serial(code, bits, mismatch, noise))
 
 
 def _six_statistical(code: str) -> Pair:

@@ -9,6 +9,8 @@ from ohmformer.emit.checks import EmitError
 from ohmformer.emit.rtl_areas import CELL_SOURCE, block_gates, digital_blocks, gate_area_m2
 from ohmformer.specs import preset
 
+from ..liberty import LIBERTY
+
 CHIP = preset("wang2024")
 FROZEN = json.loads((files("ohmformer.costs") / "rtl_gates.json").read_text())
 
@@ -36,31 +38,11 @@ def test_the_frozen_counts_are_those_of_a_new_synthesis():
 
 
 def test_liberty_files_are_used(tmp_path):
-    (tmp_path / "cells.lib").write_text(
-        """library (small) {
-  cell (INV) {
-    area : 1.5;
-    pin (A) { direction : input; }
-    pin (Y) { direction : output; function : "!A"; }
-  }
-  cell (BUF) {
-    area : 9.0;
-    pin (A) { direction : input; }
-    pin (Y) { direction : output; function : "A"; }
-  }
-  cell (NAND) {
-    area : 2.0;
-    pin (A) { direction : input; }
-    pin (B) { direction : input; }
-    pin (Y) { direction : output; function : "!(A&B)"; }
-  }
-}
-"""
-    )
+    (tmp_path / "cells.lib").write_text(LIBERTY)
     (block,) = block_gates(CHIP, ("encoder",), liberty=tmp_path / "cells.lib")
     cells = block.synthesis.cells
     # printed with six decimals of a µm²
-    assert block.area_m2 == pytest.approx((1.5 * cells["INV"] + 2.0 * cells["NAND"]) * 1e-12, abs=1e-18)
+    assert block.area_m2 == pytest.approx((0.5 * cells["INV"] + 0.8 * cells["NAND"]) * 1e-12, abs=1e-18)
 
 
 def test_unknown_blocks():

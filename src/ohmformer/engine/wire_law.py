@@ -55,7 +55,8 @@ SIGN_STEPS = 1024  # of the share of negative codes
 SHAPES = (2.0, 1.0, 0.5)  # exponents: normal, Laplace, heavier tails
 FREE_WIDTH = 9  # class of operands that are not stored: normal, 2·2^(9/2) = 45, as of vectors of 64 elements
 MOST_WRONG = 5e-4  # of conversions, typical operands: beyond it some layers differ by more than chance
-MOST_OF_ROW = 0.9  # wrong of a column, group and digit, beyond which a row has every conversion computed
+# wrong of a column, group and digit, beyond which a row has every conversion computed; chosen by cost
+MOST_OF_ROW = 0.9
 MOST_BY_NOISE = 1e-4  # of conversions of sum 0
 NEGLIGIBLE = 1e-300
 NORMAL_MEAN = 0.5299  # geometric mean of |z|, z standard normal: exp(digamma(1/2)/2)·sqrt(2)
@@ -244,6 +245,7 @@ class _Law:
         """
         apart = 0.5 - self.closed
         factor = (0.5 - negative) / max(1e-3, float(apart[-1]))
+        # a plane that is nearly always alike still has some of each: the normal of its sums needs a width
         self.closed = (0.5 - apart * factor).clamp(0.02, 0.98)
         self.spread = self.closed * (1 - self.closed)
 
