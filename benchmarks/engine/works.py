@@ -89,10 +89,8 @@ def _collapsed_works() -> Iterator[Work]:
         )
 
 
-QUIET, LOUD = (
-    0.05,
-    0.2,
-)  # of environment and converter each: 1 conversion in 10^11, and 1 in 13, gets another code
+# noise of environment and converter each: it gives 1 conversion in 10^12, and 1 in 13, another code
+QUIET, LOUD = 0.05, 0.2
 
 
 def _serial_works() -> Iterator[Work]:
