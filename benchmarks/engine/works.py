@@ -95,7 +95,7 @@ QUIET, LOUD = 0.05, 0.2
 
 def _serial_works() -> Iterator[Work]:
     cases = [(code, bits, 0.0, QUIET) for code in chips.resident_codes() for bits in (6, 7, 8)]
-    loud = [(code, bits, 0.0, LOUD) for code in chips.resident_codes() for bits in (7, 8)]
+    loud = [(code, bits, 0.0, LOUD) for code in chips.resident_codes() for bits in (6, 7, 8)]
     for code, bits, mismatch, noise in [*cases, ("bits", 7, 0.003, QUIET), *loud]:
         extra = f", mismatch {mismatch:.1%}" if mismatch else ""
         extra += f", noise {noise} that changes codes" if noise == LOUD else ""

@@ -22,10 +22,12 @@ from ohmformer.specs import TileSpec
 ENVIRONMENT, CONVERTER = 2, 3  # streams of an operation, floating point
 
 
-def _whole_noise(plan: ConversionPlan, laws: Tensor, draw: Draw, slot: int, columns: int) -> Tensor:
+def _whole_noise(
+    plan: ConversionPlan, laws: Tensor, draw: Draw, slot: int, of_group: int, columns: int
+) -> Tensor:
     """[row, plane, column], int64: noise in whole numbers, see ``whole_thresholds``; laws [row, plane]."""
     own = plane_bytes(draw, slot, plan.planes, columns).short()
-    shared = shared_bytes(draw, slot, columns).short() + 128
+    shared = shared_bytes(draw, of_group, columns).short() + 128
     noise = torch.zeros_like(own, dtype=torch.int64) if plan.nearest else -(own < 0).long()
     for bound in plan.thresholds.to(laws.device)[laws].unbind(-1):
         bound = bound[..., None]
@@ -72,7 +74,9 @@ def whole_product(
                     branches = power_of[digit.long() + plan.max_digit] @ counts  # whole numbers
                 if plan.noise == "whole":
                     laws = (branches * (LAWS / (plan.most_branches * columns))).round().long()
-                    sums += _whole_noise(plan, laws if plan.mismatch else 0 * laws, own, slot, columns)
+                    laws = laws if plan.mismatch else 0 * laws
+                    of_group = number * plan.digits * plan.planes
+                    sums += _whole_noise(plan, laws, own, slot, of_group, columns)
                 if limits is not None:
                     row, plane, column, z = found_alone(plan, sums, limits, own, slot)
                     listed.append((row + top, (slot + plane) * columns + column, z))

@@ -79,10 +79,10 @@ def whole_levels(worst_sd: float, nearest: bool) -> int:
 def whole_thresholds(variances: Tensor, levels: int, nearest: bool) -> Tensor:
     """[law, level], int32: T = 2^16·P(noise >= k - 1/2), k = 1 ... levels; rounding down, P(noise >= k).
 
-    With a byte r of its own, -128 ... 127, and a byte c from 0 that all planes of a sum share, the noise of a
-    conversion is >= k where r >= 128 - t and <= -k (< -k, rounding down) where r < t - 128, with
-    t = T // 256 + (c < T mod 256). Given c, either sign is equally likely, so that the noise of planes is
-    uncorrelated although they share c.
+    With a byte r of its own, -128 ... 127, and a byte c from 0 that all conversions of a row, a group and a
+    column share, the noise of a conversion is >= k where r >= 128 - t and <= -k (< -k, rounding down) where
+    r < t - 128, with t = T // 256 + (c < T mod 256). Given c, either sign is equally likely, so that the
+    noise of conversions is uncorrelated although they share c.
 
     Error: a probability is off by at most 2^-17; noise beyond the last threshold counts as that of the last.
     """

@@ -38,7 +38,7 @@ WIDTH = 64  # columns of a block
 SPARSE_CHANCE = 5e-4  # of a wrong conversion, up to which they are drawn one by one
 MOST_INEXACT = 1e-6  # of conversions with wires and without noise that 16 bits may give another code
 MOST_LOOKED_AT = 0.003  # of conversions that wires may change, up to which they are looked at one by one
-LAWS = 1024  # of whole noise, in equal steps of the variance that mismatch adds
+LAWS = 1024  # of whole noise, less one, in equal steps of the variance that mismatch adds; as SERIAL_LAWS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

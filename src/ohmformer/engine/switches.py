@@ -18,7 +18,7 @@ from ohmformer.engine.resident import ResidentCodes
 from ohmformer.numerals import HOST, NumeralError
 from ohmformer.specs import TileSpec
 
-NOISE = {"dense": 1, "whole": 2}  # as in kernels/digit_serial_block.hpp
+NOISE = {"dense": 1, "whole": 2}  # as in kernels/digit_serial_pack.hpp
 _native: Any = getattr(native, "_native")  # noqa: B009 - None where installed without a compiler
 
 

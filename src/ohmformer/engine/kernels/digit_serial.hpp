@@ -21,35 +21,35 @@ namespace OHM_ISA {
 namespace serial {
 
 template <int P>
-inline void blocks_of(const SerialJob& job, const Noise& noise, const Ars& alone, const uint8_t* idx,
-                      const Pairs& pairs, int64_t cb) {
+inline void blocks_of(const SerialJob& job, const Random& random, const uint8_t* idx, const Pairs& pairs, int64_t cb) {
 #if defined(__AVX2__)
   if (job.plan->in_bytes && job.noise != DENSE && (!job.keep || job.limits))
-    return in_bytes<P>(job, noise, alone, idx, pairs, cb);
+    return in_bytes<P>(job, random, idx, pairs, cb);
 #endif
-  (void)alone;
-  if (job.noise == DENSE) return block<P, DENSE, false>(job, noise, idx, pairs, cb);
-  if (job.noise == WHOLE) return block<P, WHOLE, false>(job, noise, idx, pairs, cb);
-  block<P, QUIET, false>(job, noise, idx, pairs, cb);
+  if (job.noise == DENSE) return block<P, DENSE, false>(job, random.noise, idx, pairs, cb);
+  if (job.noise == WHOLE) return block<P, WHOLE, false>(job, random.noise, idx, pairs, cb);
+  block<P, QUIET, false>(job, random.noise, idx, pairs, cb);
 }
 
-inline void blocks(int count, const SerialJob& job, const Noise& noise, const Ars& alone, const uint8_t* idx,
-                   const Pairs& pairs, int64_t cb) {
+inline void blocks(const SerialJob& job, const Random& random, const uint8_t* idx, const Pairs& pairs, int64_t cb) {
   const SerialPlan& plan = *job.plan;
+#if defined(__AVX2__)
+  if (!pairs.tables) return NoiseBlock{random.noise, random.units, pairs}.run(cb);
+#endif
   // a usual case without what it does not need
-  if (job.noise == DENSE && count == MOST_PAIRS && plan.chunks <= 2 && !plan.divide && !plan.offset && !job.keep)
-    return block<MOST_PAIRS, DENSE, true>(job, noise, idx, pairs, cb);
-  switch (count) {
-    case 1: return blocks_of<1>(job, noise, alone, idx, pairs, cb);
-    case 2: return blocks_of<2>(job, noise, alone, idx, pairs, cb);
-    case 3: return blocks_of<3>(job, noise, alone, idx, pairs, cb);
-    case 4: return blocks_of<4>(job, noise, alone, idx, pairs, cb);
-    case 5: return blocks_of<5>(job, noise, alone, idx, pairs, cb);
-    default: return blocks_of<6>(job, noise, alone, idx, pairs, cb);
+  if (job.noise == DENSE && pairs.count == MOST_PAIRS && plan.chunks <= 2 && !plan.divide && !plan.offset && !job.keep)
+    return block<MOST_PAIRS, DENSE, true>(job, random.noise, idx, pairs, cb);
+  switch (pairs.count) {
+    case 1: return blocks_of<1>(job, random, idx, pairs, cb);
+    case 2: return blocks_of<2>(job, random, idx, pairs, cb);
+    case 3: return blocks_of<3>(job, random, idx, pairs, cb);
+    case 4: return blocks_of<4>(job, random, idx, pairs, cb);
+    case 5: return blocks_of<5>(job, random, idx, pairs, cb);
+    default: return blocks_of<6>(job, random, idx, pairs, cb);
   }
 }
 
-inline void rows(const SerialJob& job, const Noise& noise, const Ars& alone, int64_t top, int count, int64_t first_block,
+inline void rows(const SerialJob& job, const Random& random, int64_t top, int count, int64_t first_block,
                  int64_t last_block) {
   const SerialPlan& plan = *job.plan;
   const int pair_count = count * plan.digits;
@@ -60,7 +60,7 @@ inline void rows(const SerialJob& job, const Noise& noise, const Ars& alone, int
     return tables.data + (g * pair_blocks + pair / MOST_PAIRS) * table_bytes + pair % MOST_PAIRS * 16;
   };
   Scratch<int16_t> factors(job.noise ? static_cast<int64_t>(plan.groups) * pair_count * plan.planes : 1);
-  Scratch<int32_t> reaches(plan.groups * pair_count);
+  Scratch<Reach> reaches(plan.groups * pair_count);
   StreamedDigits streamed(job);
   for (int m = 0; m < count; m++)
     for (int g = 0; g < plan.groups; g++) {
@@ -72,7 +72,8 @@ inline void rows(const SerialJob& job, const Noise& noise, const Ars& alone, int
   Scratch<int32_t> sums(static_cast<int64_t>(count) * WIDTH);
   const Rest rest(job, top, count, reaches.data);
   Scratch<int32_t> products(rest.used ? static_cast<int64_t>(count) * WIDTH : 1);
-  const PairBlocks every(job, rest, top, pair_count, tables.data, factors.data, reaches.data, sums.data);
+  NoiseTotals totals(job, random.units, count, sums.data, rest.used && job.noise == WHOLE);
+  const PairBlocks every(job, rest, top, pair_count, tables.data, factors.data, reaches.data, sums.data, &totals);
   for (int64_t cb = first_block; cb < last_block; cb++) {
     std::memset(sums.data, 0, static_cast<size_t>(count) * WIDTH * 4);
     for (int g = 0; g < plan.groups; g++) {
@@ -83,8 +84,9 @@ inline void rows(const SerialJob& job, const Noise& noise, const Ars& alone, int
         const int64_t share = (group_bytes(plan) / 64 + to - from - 1) / (to - from) * 64;
         for (int64_t line = 0; line < share; line += 64)
           __builtin_prefetch(idx + group_bytes(plan) + (b - from) * share + line);
-        blocks(every.data[b].count, job, noise, alone, idx, every.data[b], cb);
+        blocks(job, random, idx, every.data[b], cb);
       }
+      totals.end_group(g + 1 == plan.groups);
     }
     const int64_t width = smaller(WIDTH, job.columns - cb * WIDTH);
     if (rest.used) rest.products(cb, products.data);
@@ -113,14 +115,13 @@ inline void rows(const SerialJob& job, const Noise& noise, const Ars& alone, int
 }
 
 inline void product(const SerialJob& job) {
-  const Noise noise(job);
-  const Ars alone(job.seed, job.alone);
+  const Random random(job);
   const int64_t wide = column_blocks(job.columns);
   const int64_t row_blocks = (job.rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
   const int64_t cuts = row_blocks >= 2 * job.threads ? 1 : smaller(wide, 2 * job.threads);
   parallel(static_cast<long>(row_blocks * cuts), job.threads, [&](long part) {
     const int64_t top = part / cuts * BLOCK_ROWS, cut = part % cuts;
-    rows(job, noise, alone, top, static_cast<int>(smaller(BLOCK_ROWS, job.rows - top)), wide * cut / cuts,
+    rows(job, random, top, static_cast<int>(smaller(BLOCK_ROWS, job.rows - top)), wide * cut / cuts,
          wide * (cut + 1) / cuts);
   });
 }

@@ -5,6 +5,7 @@
 
 #include "digit_serial_alone.hpp"
 #include "digit_serial_noise.hpp"
+#include "digit_serial_whole.hpp"
 #include "digit_serial_streamed.hpp"
 
 namespace ohm {
@@ -46,66 +47,6 @@ inline __attribute__((always_inline)) void look_up(const uint8_t* idx, const uin
   for (; q < count; q++) look_up_quad<P, MINUS>(idx + q * WIDTH, tables + q * TABLE_STEP, sums);
 }
 
-// Whole noise of a plane after the other, in bytes: it is added to a sum before that is converted.
-template <int P>
-struct WholeNoise {
-  const SerialJob& job;
-  const Noise& noise;
-  const Pairs& pairs;
-  __m256i counters[P], shared[P][2], above[P][SERIAL_LEVELS][2];
-  int law[P];
-
-  WholeNoise(const SerialJob& given, const Noise& random, const Pairs& of, int64_t cb, bool used = true)
-      : job(given), noise(random), pairs(of) {
-    if (!used) return;
-    for (int p = 0; p < P; p++) {
-      counters[p] = Noise::counter(pairs.key[p], pairs.slot[p] << 32 | static_cast<uint64_t>(cb * 4));
-      const __m256i own =
-          Noise::counter(pairs.key[p], SERIAL_SHARED | pairs.slot[p] << 32 | static_cast<uint64_t>(cb * 4));
-      for (int half = 0; half < 2; half++) shared[p][half] = noise.bytes(own, half);
-      law[p] = -1;
-    }
-  }
-  inline __attribute__((always_inline)) void take_law(int p, int number) {
-    law[p] = number;
-    for (int k = 0; k < job.plan->levels; k++) {
-      const int32_t bound = job.whole[number * job.plan->levels + k];
-      const __m256i most = _mm256_set1_epi8(static_cast<char>(127 - (bound >> 8))),
-                    part = _mm256_set1_epi8(static_cast<char>((bound & 255) - 128));
-      for (int half = 0; half < 2; half++)
-        above[p][k][half] = _mm256_add_epi8(most, _mm256_cmpgt_epi8(part, shared[p][half]));
-    }
-  }
-  inline __attribute__((always_inline)) void draw(int plane, __m256i (&sums)[P][2]) {
-    const __m256i next_plane = _mm256_set_epi64x(1ll << 32, 0, 1ll << 32, 0);
-    for (int p = 0; p < P; p++)
-      if (pairs.factor[p][plane] != law[p]) take_law(p, pairs.factor[p][plane]);
-    if (job.plan->levels == 1 && job.plan->centre)
-      draw_levels<true>(sums);
-    else
-      draw_levels<false>(sums);
-    for (int p = 0; p < P; p++) counters[p] = _mm256_add_epi64(counters[p], next_plane);
-  }
-  template <bool ONE>
-  inline __attribute__((always_inline)) void draw_levels(__m256i (&sums)[P][2]) {
-    const __m256i ones = _mm256_set1_epi8(-1), none = _mm256_setzero_si256();
-#pragma GCC unroll 6
-    for (int p = 0; p < P; p++)
-#pragma GCC unroll 2
-      for (int half = 0; half < 2; half++) {
-        const __m256i r = noise.bytes(counters[p], half);
-        __m256i e = none;
-        for (int k = 0; k < (ONE ? 1 : job.plan->levels); k++) {
-          const __m256i bound = above[p][k][half];
-          e = _mm256_add_epi8(e, _mm256_cmpgt_epi8(_mm256_xor_si256(bound, ones), r));
-          e = _mm256_sub_epi8(e, _mm256_cmpgt_epi8(r, bound));
-        }
-        if (!ONE && !job.plan->centre) e = _mm256_add_epi8(e, _mm256_cmpgt_epi8(none, r));
-        sums[p][half] = _mm256_add_epi8(sums[p][half], e);
-      }
-  }
-};
-
 template <int P, int NOISE, bool PLAIN>
 inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, const Pairs& pairs, int64_t cb) {
   constexpr bool NOISY = NOISE == DENSE;
@@ -137,7 +78,9 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
   const __m256i next_plane = _mm256_set_epi64x(1ll << 32, 0, 1ll << 32, 0);
   for (int p = 0; p < P; p++)
     counters[p] = Noise::counter(pairs.key[p], pairs.slot[p] << 32 | static_cast<uint64_t>(cb * 8));
-  WholeNoise<P> whole(job, noise, pairs, cb, NOISE == WHOLE);
+  PairNoise whole[NOISE == WHOLE ? P : 1];
+  if (NOISE == WHOLE)
+    for (int p = 0; p < P; p++) whole[p].start(noise, pairs, p, cb);
   for (int plane = 0; plane < plan.planes; plane++) {
     __m256i halves[2][P][2], level[PLAIN ? 1 : P][4];
     if (!PLAIN)
@@ -149,7 +92,6 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
         __m256i sums[P][2];
 #pragma GCC unroll 6
         for (int p = 0; p < P; p++) sums[p][0] = sums[p][1] = _mm256_setzero_si256();
-        if (NOISE == WHOLE && chunk == 0) whole.draw(plane, sums);
         if (chunk < plan.chunks) {
           const int first = chunk * plan.chunk;
           const int count = plan.quads - first < plan.chunk ? plan.quads - first : plan.chunk;
@@ -157,6 +99,9 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
           look_up<P, false>(idx + quad_place(plan, map_of(plan, plane), first), tables, count, sums);
           if (plan.sharing) look_up<P, true>(idx + quad_place(plan, sign_map(plan, plane), first), tables, count, sums);
         }
+        if (NOISE == WHOLE && chunk == 0)
+          for (int p = 0; p < P; p++)
+            for (int side = 0; side < 2; side++) sums[p][side] = whole[p].template added<ANY>(side, plane, sums[p][side]);
 #pragma GCC unroll 6
         for (int p = 0; p < P; p++) {
           halves[half][p][0] = sums[p][0];
@@ -234,18 +179,6 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
 
 #else
 
-// Whole noise of 64 columns of one plane, in the order of bytes; shared: bytes that all planes have in common.
-inline void whole_noise(const SerialJob& job, int number, const int8_t* bytes, const int8_t* shared, int32_t* sums) {
-  for (int n = 0; n < WIDTH; n++) {
-    if (!job.plan->centre && bytes[n] < 0) sums[n]--;
-    for (int k = 0; k < job.plan->levels; k++) {
-      const int32_t bound = job.whole[number * job.plan->levels + k];
-      const int above = 127 - (bound >> 8) - (shared[n] < (bound & 255) - 128);
-      sums[n] += (bytes[n] > above) - (bytes[n] < -1 - above);
-    }
-  }
-}
-
 template <int P, int NOISE, bool PLAIN>
 inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, const Pairs& pairs, int64_t cb) {
   constexpr bool NOISY = NOISE == DENSE;
@@ -260,7 +193,7 @@ inline void block(const SerialJob& job, const Noise& noise, const uint8_t* idx, 
     int32_t total[WIDTH] = {};
     int8_t bytes[WIDTH], shared[WIDTH];
     if (NOISE == WHOLE || job.limits)
-      noise.bytes(pairs.key[p], SERIAL_SHARED | pairs.slot[p] << 32 | static_cast<uint64_t>(cb * 4), shared);
+      noise.bytes(pairs.key[p], SERIAL_SHARED | (NOISE == WHOLE ? pairs.group_slot : pairs.slot[p]) << 32 | static_cast<uint64_t>(cb * 4), shared);
     for (int plane = 0; plane < plan.planes; plane++) {
       int32_t sums[WIDTH] = {}, v[WIDTH], z[WIDTH] = {};
       for (int q = 0; q < plan.quads; q++) {

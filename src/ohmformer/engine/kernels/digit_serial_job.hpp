@@ -10,6 +10,7 @@ constexpr int MOST_PLANES = 63;  // of one stored number, and maps of its switch
 // Two bytes of random bits make a deviate: these weights times the sum of two points each.
 constexpr int SERIAL_BYTE0 = 135, SERIAL_BYTE1 = 121;
 constexpr int SERIAL_LEVELS = 4;           // thresholds of whole noise, at most
+constexpr int SERIAL_LAWS = 1025;          // of whole noise, where mismatch makes them differ; as in conversion_plan.py
 constexpr int SERIAL_POINTS = 1 << 11;     // deviates of a conversion that is looked at alone
 constexpr int SERIAL_CLASSES = 16;         // of their sizes: bytes 0, 1, ... 14, and all above
 constexpr uint64_t SERIAL_SHARED = 1ull << 63;  // counters of bytes that all planes share

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "ars.hpp"
 #include "digit_serial_pack.hpp"
@@ -12,14 +13,36 @@ namespace serial {
 
 #if defined(__AVX2__)
 
+// Thresholds of every law and level in bytes: a random byte beyond `most` is beyond the threshold, or, where the byte
+// that all planes share is below `part`, one beyond `most - 1`.
+struct WholeLaws {
+  struct Bound {
+    int8_t most, part;
+  };
+  std::vector<Bound> bounds;  // [law, level]
+  int levels = 0;
+  bool several = false;  // laws
+  bool centre = true;    // whether noise rounds to nearest
+
+  explicit WholeLaws(const SerialJob& job) {
+    if (job.noise != WHOLE) return;
+    levels = job.plan->levels;
+    several = job.mismatch > 0;
+    centre = job.plan->centre;
+    for (int64_t i = 0; i < static_cast<int64_t>(several ? SERIAL_LAWS : 1) * levels; i++)
+      bounds.push_back({static_cast<int8_t>(127 - (job.whole[i] >> 8)), static_cast<int8_t>((job.whole[i] & 255) - 128)});
+  }
+};
+
 // Five rounds of ARS for 64 columns, eight blocks of one row, and the deviates made of them. All steps are taken
 // four vectors at a time: one after the other they would wait for each other.
 struct Noise {
   __m256i first[4];                 // first key and the last bits of the counters
   __m256i keys[NOISE_ROUNDS + 1];   // the same in either lane
   __m256i low, high;                // points
+  const WholeLaws laws;
 
-  Noise(const SerialJob& job) {
+  Noise(const SerialJob& job) : laws(job) {
     for (int turn = 0; turn <= NOISE_ROUNDS; turn++)
       keys[turn] = _mm256_broadcastsi128_si256(
           _mm_set_epi64x(static_cast<long long>(job.stream + turn * WEYL_HIGH),

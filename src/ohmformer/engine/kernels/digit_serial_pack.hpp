@@ -18,6 +18,7 @@ constexpr int MOST_PAIRS = 6;        // pairs (row, digit) that share the loads 
 constexpr int TABLE_STEP = 16 * MOST_PAIRS;  // bytes of the tables of one quad, pair after pair
 constexpr int BLOCK_ROWS = 32;       // rows whose tables lie in the cache
 constexpr int NOISE_ROUNDS = 5;
+enum { QUIET = 0, DENSE = 1, WHOLE = 2 };  // noise
 
 // Byte of a vector of 32 at which a column lies: so that widening (unpack) gives columns in order.
 inline int byte_of(int column) {
@@ -32,6 +33,9 @@ inline int sign_map(const SerialPlan& p, int plane) { return plane / p.sharing *
 inline int map_of(const SerialPlan& p, int plane) {
   return p.sharing ? sign_map(p, plane) + 1 + plane % p.sharing : plane;
 }
+
+// Largest size of the whole noise of a conversion.
+inline int32_t most_noise(const SerialJob& job) { return job.noise == WHOLE ? job.plan->levels + 1 : 0; }
 
 inline int64_t group_bytes(const SerialPlan& p) { return static_cast<int64_t>(maps_of(p)) * p.quads * WIDTH; }
 inline int64_t column_blocks(int64_t columns) { return (columns + WIDTH - 1) / WIDTH; }
@@ -139,10 +143,14 @@ struct Pairs {
   const uint8_t* tables;              // [quad][pair][16]
   uint64_t key[MOST_PAIRS];
   uint64_t slot[MOST_PAIRS];          // number of (group, digit, plane 0)
+  uint64_t group_slot;                // the same of digit 0: all pairs are of one group
+  int8_t* totals[MOST_PAIRS];         // where whole noise is added up (digit_serial_planes.hpp)
   const int16_t* factor[MOST_PAIRS];  // noise of each plane: its factor, or the number of its law
   int32_t* sums[MOST_PAIRS];          // [WIDTH] of the row
   int32_t weight[MOST_PAIRS];         // radix^i * step
   int32_t reach;                      // of any sum
+  int32_t stop;                       // quads after which sums in low ... high need not be computed further
+  int32_t low[MOST_PAIRS], high[MOST_PAIRS];  // in each byte
   int count;
   bool rest;                          // sums of what clipping takes
 };

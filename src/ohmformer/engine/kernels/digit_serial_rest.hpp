@@ -4,10 +4,11 @@
 // group are too small for any sum to be clipped, all planes together give the product of that digit: so
 //     y = x w + sum over the other pairs of radix^i sum_j c_j (clip(s) - s),
 // the integer product and the conversions that may clip. Whole numbers: equal to computing every conversion. Noise is
-// none or listed as events, each of which looks at its own sum.
+// none; or listed as events, each of which looks at its own sum; or whole, then drawn for every conversion, and those
+// that cannot clip with it add it and nothing else.
 #pragma once
+#include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -19,7 +20,6 @@ namespace ohm {
 namespace OHM_ISA {
 namespace serial {
 
-constexpr int LARGEST_BYTE = 127;
 // Look-ups of a pair (maps times quads, 64 columns each) that take as long as the integer product of one element, about:
 // it decides how long a product takes, never its numbers.
 constexpr double LOOK_UPS_OF_PRODUCT = 1.0;
@@ -30,7 +30,7 @@ class Rest {
   const bool used;
 
   // reaches: [group, row, digit]
-  Rest(const SerialJob& given, int64_t top, int count, const int32_t* reaches)
+  Rest(const SerialJob& given, int64_t top, int count, const Reach* reaches)
       : used(pays(given, count, reaches) && in_range(given, top, count)), job(given) {
     if (!used) return;
     stream(codes, count, job.inner, [&](int64_t m, int8_t* to) {
@@ -40,7 +40,7 @@ class Rest {
   }
 
   // Whether sums of such a reach have to be looked at.
-  bool computed(int32_t reach) const { return !used || reach > most_of(job); }
+  bool computed(const Reach& reach) const { return !used || clips(job, reach); }
 
   // [row, WIDTH] of a block of columns
   void products(int64_t cb, int32_t* to) const {
@@ -52,34 +52,24 @@ class Rest {
   const SerialJob& job;
   StreamedBlock codes;
 
-  static int32_t most_of(const SerialJob& job) { return smaller(job.plan->max_code, LARGEST_BYTE); }
+  static bool clips(const SerialJob& job, const Reach& reach) {
+    return reach.size + most_noise(job) > most_byte(*job.plan);
+  }
 
-  static bool pays(const SerialJob& job, int count, const int32_t* reaches) {
-#if defined(__AVX2__)
+  static bool pays(const SerialJob& job, int count, const Reach* reaches) {
+    if (!may_stop(job)) return false;
     const SerialPlan& plan = *job.plan;
-    if (!job.resident || !plan.in_bytes || job.noise != QUIET || job.keep || plan.step != 1) return false;
-    int32_t weights = 0;  // of a run: 16 bits have to hold their sums of bytes
-    for (int plane = 0; plane < plan.planes; plane++) {
-      weights += std::abs(plan.plane_weight[plane]);
-      if (weights * LARGEST_BYTE > INT16_MAX) return false;
-      if (plan.run_factor[plane]) weights = 0;
-    }
-    int64_t spared = 0;
+    int64_t spared = 0;  // quads
     for (int64_t i = 0; i < static_cast<int64_t>(plan.groups) * count * plan.digits; i++)
-      spared += reaches[i] <= most_of(job);
-    return static_cast<double>(spared) * maps_of(plan) * plan.quads >
-           LOOK_UPS_OF_PRODUCT * static_cast<double>(count * job.inner);
-#else
-    (void)job, (void)count, (void)reaches;
-    return false;
-#endif
+      spared += clips(job, reaches[i]) ? plan.quads - reaches[i].stop : plan.quads;
+    return static_cast<double>(spared) * maps_of(plan) > LOOK_UPS_OF_PRODUCT * static_cast<double>(count * job.inner);
   }
 
   static bool in_range(const SerialJob& job, int64_t top, int64_t count) {
     const float* x = job.x + top * job.inner;
     bool inside = true;
     for (int64_t i = 0; i < count * job.inner; i++)
-      inside &= x[i] >= -static_cast<float>(LARGEST_BYTE) && x[i] <= static_cast<float>(LARGEST_BYTE);
+      inside &= x[i] >= -static_cast<float>(INT8_MAX) && x[i] <= static_cast<float>(INT8_MAX);
     return inside;
   }
 };
@@ -91,61 +81,95 @@ class PairBlocks {
   std::vector<int64_t> first;  // [group + 1] in data
 
   // tables, factors, reaches: [group, row, digit], the tables in steps of MOST_PAIRS; sums: [row, WIDTH]
-  PairBlocks(const SerialJob& job, const Rest& rest, int64_t top, int pair_count, uint8_t* tables,
-             const int16_t* factors, const int32_t* reaches, int32_t* sums)
-      : first(1, 0) {
-    const SerialPlan& plan = *job.plan;
-    const int64_t table_bytes = static_cast<int64_t>(plan.quads) * TABLE_STEP;  // of a block of pairs
+  PairBlocks(const SerialJob& given, const Rest& rest, int64_t first_row, int pair_count, uint8_t* tables,
+             const int16_t* noise, const Reach* sizes, int32_t* of_rows, NoiseTotals* of_noise)
+      : first(1, 0), job(given), top(first_row), pairs_of_group(pair_count), factors(noise), reaches(sizes),
+        sums(of_rows), totals(of_noise) {
+    const int64_t table_bytes = static_cast<int64_t>(job.plan->quads) * TABLE_STEP;  // of a block of pairs
     const int64_t every = (pair_count + MOST_PAIRS - 1) / MOST_PAIRS;
-    const int32_t most_noise = job.noise == WHOLE ? plan.levels + 1 : 0;
-    std::vector<int> order(static_cast<size_t>(pair_count));
-    for (int64_t g = 0; g < plan.groups; g++) {
-      const int32_t* reach = reaches + g * pair_count;
+    std::vector<int> order;
+    for (int64_t g = 0; g < job.plan->groups; g++) {
+      const Reach* reach = reaches + g * pair_count;
       uint8_t* of_group = tables + g * every * table_bytes;
-      int count = 0;
-      for (const bool wide : {false, true})  // sums beyond 8 bits last
+      const auto choose = [&](bool computed) {
+        order.clear();
         for (int pair = 0; pair < pair_count; pair++)
-          if ((rest.used ? rest.computed(reach[pair]) && (reach[pair] > LARGEST_BYTE) == wide : !wide))
-            order[static_cast<size_t>(count++)] = pair;
-      for (int from = 0; from < count; from += MOST_PAIRS) {
-        Pairs pairs;
-        pairs.tables = of_group + from / MOST_PAIRS * table_bytes;
-        pairs.reach = most_noise;
-        pairs.count = static_cast<int>(smaller(MOST_PAIRS, count - from));
-        pairs.rest = rest.used;
-        for (int p = 0; p < pairs.count; p++) {
-          const int pair = order[static_cast<size_t>(from + p)], m = pair / plan.digits, i = pair % plan.digits;
-          const int64_t place = g * pair_count + pair;
-          pairs.key[p] = static_cast<uint64_t>(job.keys[top + m]);
-          pairs.slot[p] = (static_cast<uint64_t>(g) * plan.digits + static_cast<uint64_t>(i)) * plan.planes;
-          pairs.factor[p] = factors + (job.noise ? place * plan.planes : 0);
-          pairs.sums[p] = sums + static_cast<int64_t>(m) * WIDTH;
-          pairs.weight[p] = plan.digit_weight[i] * plan.step;
-          if (reach[pair] + most_noise > pairs.reach) pairs.reach = reach[pair] + most_noise;
-        }
-        data.push_back(pairs);
+          if (rest.computed(reach[pair]) == computed) order.push_back(pair);
+      };
+      choose(true);
+      if (rest.used) {  // pairs that end at about the same point together, those whose sums leave 8 bits last
+        const auto rank = [&](int pair) { return reach[pair].stop + (reach[pair].size + most_noise(job) > INT8_MAX); };
+        std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return rank(a) < rank(b); });
+        add(g, order, gather(of_group, order), true);
+        choose(false);
+        if (job.noise == WHOLE) add(g, order, nullptr, true);
+      } else {
+        add(g, order, of_group, false);
       }
-      if (rest.used) gather(of_group, table_bytes, order.data(), count);
       first.push_back(static_cast<int64_t>(data.size()));
     }
   }
 
  private:
+  const SerialJob& job;
+  const int64_t top;
+  const int pairs_of_group;
+  const int16_t* const factors;
+  const Reach* const reaches;
+  int32_t* const sums;
+  NoiseTotals* const totals;
   std::vector<std::vector<uint8_t>> gathered;
 
+  // Blocks of pairs in some order, their tables one after the other, or null where they are not needed.
+  void add(int64_t g, const std::vector<int>& order, const uint8_t* tables, bool rest) {
+    const SerialPlan& plan = *job.plan;
+    const int count = static_cast<int>(order.size());
+    for (int from = 0; from < count; from += MOST_PAIRS) {
+      Pairs pairs;
+      pairs.tables = tables ? tables + static_cast<int64_t>(from / MOST_PAIRS) * plan.quads * TABLE_STEP : nullptr;
+      pairs.reach = pairs.stop = 0;
+      pairs.count = static_cast<int>(smaller(MOST_PAIRS, count - from));
+      pairs.rest = rest;
+      pairs.group_slot = static_cast<uint64_t>(g * plan.digits * plan.planes);
+      for (int p = 0; p < pairs.count; p++) {
+        const int pair = order[static_cast<size_t>(from + p)], m = pair / plan.digits, i = pair % plan.digits;
+        const int64_t place = g * pairs_of_group + pair;
+        pairs.key[p] = static_cast<uint64_t>(job.keys[top + m]);
+        pairs.slot[p] = (static_cast<uint64_t>(g) * plan.digits + static_cast<uint64_t>(i)) * plan.planes;
+        pairs.factor[p] = factors + (job.noise ? place * plan.planes : 0);
+        pairs.sums[p] = sums + static_cast<int64_t>(m) * WIDTH;
+        pairs.weight[p] = plan.digit_weight[i] * plan.step;
+        pairs.totals[p] = totals_of(pair);
+        const int32_t reach = reaches[place].size + most_noise(job);
+        if (reach > pairs.reach) pairs.reach = reach;
+        pairs.low[p] = (reaches[place].low & 255) * 0x01010101;
+        pairs.high[p] = (reaches[place].high & 255) * 0x01010101;
+        if (reaches[place].stop > pairs.stop) pairs.stop = reaches[place].stop;
+      }
+      data.push_back(pairs);
+    }
+  }
+
+#if defined(__AVX2__)
+  int8_t* totals_of(int pair) const { return totals->of(pair); }
+#else
+  int8_t* totals_of(int) const { return nullptr; }
+#endif
+
   // Tables of chosen pairs one after the other, in a place of their own: events still read those of all.
-  void gather(const uint8_t* from, int64_t table_bytes, const int* order, int count) {
-    if (!count) return;
-    const int64_t blocks = (count + MOST_PAIRS - 1) / MOST_PAIRS;
-    gathered.emplace_back(static_cast<size_t>(blocks * table_bytes + 64));
+  const uint8_t* gather(const uint8_t* from, const std::vector<int>& order) {
+    if (order.empty()) return nullptr;
+    const int64_t table_bytes = static_cast<int64_t>(job.plan->quads) * TABLE_STEP;
+    gathered.emplace_back((order.size() + MOST_PAIRS - 1) / MOST_PAIRS * static_cast<size_t>(table_bytes) + 64);
     uint8_t* to = gathered.back().data();
     to += (64 - reinterpret_cast<uintptr_t>(to) % 64) % 64;
-    for (int at = 0; at < count; at++) {
-      uint8_t* mine = to + at / MOST_PAIRS * table_bytes + at % MOST_PAIRS * 16;
-      const uint8_t* own = from + order[at] / MOST_PAIRS * table_bytes + order[at] % MOST_PAIRS * 16;
+    for (size_t at = 0; at < order.size(); at++) {
+      const int64_t pair = order[at], place = static_cast<int64_t>(at);
+      uint8_t* mine = to + place / MOST_PAIRS * table_bytes + place % MOST_PAIRS * 16;
+      const uint8_t* own = from + pair / MOST_PAIRS * table_bytes + pair % MOST_PAIRS * 16;
       for (int64_t q = 0; q < table_bytes; q += TABLE_STEP) std::memcpy(mine + q, own + q, 16);
     }
-    for (int64_t b = 0; b < blocks; b++) data[data.size() - static_cast<size_t>(blocks - b)].tables = to + b * table_bytes;
+    return to;
   }
 };
 

@@ -11,14 +11,44 @@ namespace OHM_ISA {
 namespace serial {
 
 constexpr int32_t UNKNOWN_REACH = 1 << 30;
+constexpr int MOST_STOPS = 16;
+constexpr float STOP_SDS = 3.7f;  // so that seldom any of 400 sums is outside; decides how long a product takes
 
-enum { QUIET = 0, DENSE = 1, WHOLE = 2 };  // noise
+// How far the sums of a pair (row, digit) of a group may reach.
+struct Reach {
+  int32_t size;      // of any sum
+  int32_t stop;      // quads after which no sum that lies in low ... high can leave the range of the converter any more
+  int8_t low, high;  // stop is the number of quads where there is no such point before the end
+};
+
+// Largest code that a sum of 8 bits may have.
+inline int32_t most_byte(const SerialPlan& plan) { return smaller(plan.max_code, INT8_MAX); }
+
+// Whether sums of this product need not be computed beyond the point where they cannot be clipped any more: then noise
+// and what clipping takes are added to the integer product (digit_serial_rest.hpp).
+inline bool may_stop(const SerialJob& job) {
+#if defined(__AVX2__)
+  const SerialPlan& plan = *job.plan;
+  if (!job.resident || !plan.in_bytes || job.noise == DENSE || job.keep || plan.step != 1) return false;
+  int32_t weights = 0;  // of a run: 16 bits have to hold their sums of bytes
+  for (int plane = 0; plane < plan.planes; plane++) {
+    weights += plan.plane_weight[plane] < 0 ? -plan.plane_weight[plane] : plan.plane_weight[plane];
+    if (weights * INT8_MAX > INT16_MAX) return false;
+    if (plan.run_factor[plane]) weights = 0;
+  }
+  return true;
+#else
+  (void)job;
+  return false;
+#endif
+}
 
 // Digits of one row and group after the other. Tables hold the sums of all subsets of four digits.
 class StreamedDigits {
  public:
   explicit StreamedDigits(const SerialJob& given)
-      : job(given), plan(*given.plan), stride(plan.quads * 4), kept(given.noise && given.mismatch > 0),
+      : job(given), plan(*given.plan), stride(plan.quads * 4), kept(given.noise && given.mismatch > 0), stops(may_stop(given)),
+        stop_step((plan.quads + MOST_STOPS - 1) / MOST_STOPS),
         digits(static_cast<int64_t>(MOST_DIGITS) * stride), lanes((plan.planes + LANE - 1) / LANE * LANE),
         counts(kept ? static_cast<int64_t>(plan.bounds[2 * plan.groups - 1]) * lanes : 1), branches(lanes) {
     if (!kept) return;
@@ -30,9 +60,9 @@ class StreamedDigits {
         counts.data[k * lanes + j] = j < plan.planes ? job.closed_count[k * plan.planes + j] : 0;
   }
 
-  // Tables of every digit of a row and group, and the largest size that a sum of each digit may have.
+  // Tables of every digit of a row and group, and how far the sums of each may reach.
   template <typename TableOf>
-  void read(int64_t row, int g, const TableOf& table_of, int32_t* reach) {
+  void read(int64_t row, int g, const TableOf& table_of, Reach* reach) {
     const int first = plan.bounds[2 * g], last = plan.bounds[2 * g + 1];
     const float* x = job.x + row * job.inner + first;
     for (int i = 0; i < plan.digits; i += 4) {
@@ -45,19 +75,17 @@ class StreamedDigits {
   // Noise of each plane: its factor, or the number of its law; of the row and group last read.
   void factors(int g, int i, int16_t* of_plane) {
     const int first = plan.bounds[2 * g], last = plan.bounds[2 * g + 1];
-    if (kept) {
-      const int8_t* mine = digits.data + static_cast<int64_t>(i) * stride;
-      if (narrow)
-        sum_branches<int32_t>(mine, first, last);
-      else
-        sum_branches<int64_t>(mine, first, last);
+    if (!kept) {
+      const int16_t same = factor_of(0.0);
+      for (int j = 0; j < plan.planes; j++) of_plane[j] = same;
+      return;
     }
-    for (int j = 0; j < plan.planes; j++) {
-      const double of_all = kept ? static_cast<double>(branches.data[j]) : 0.0;
-      of_plane[j] = static_cast<int16_t>(__builtin_rint(
-          job.noise == WHOLE ? job.per_branch * of_all
-                             : std::sqrt(job.additive + job.mean_mismatch * of_all) * job.per_sd));
-    }
+    const int8_t* mine = digits.data + static_cast<int64_t>(i) * stride;
+    if (narrow)
+      sum_branches<int32_t>(mine, first, last);
+    else
+      sum_branches<int64_t>(mine, first, last);
+    for (int j = 0; j < plan.planes; j++) of_plane[j] = factor_of(static_cast<double>(branches.data[j]));
   }
 
  private:
@@ -65,12 +93,20 @@ class StreamedDigits {
   const SerialJob& job;
   const SerialPlan& plan;
   const int stride;
-  const bool kept;  // whether digits are needed again
+  const bool kept;   // whether digits are needed again
+  const bool stops;  // whether sums may end early
+  const int stop_step;
   Scratch<int8_t> digits;
   const int64_t lanes;
   Scratch<int32_t> counts;  // [element, lane]
   Scratch<int64_t> branches;
   bool narrow = false;
+
+  int16_t factor_of(double of_all) const {
+    return static_cast<int16_t>(__builtin_rint(
+        job.noise == WHOLE ? job.per_branch * of_all
+                           : std::sqrt(job.additive + job.mean_mismatch * of_all) * job.per_sd));
+  }
 
   // branches[plane] = sum over elements of power of the digit times closed switches; whole numbers that T holds.
   template <typename T>
@@ -89,7 +125,7 @@ class StreamedDigits {
   }
 
   // Four digits of four elements, digit after digit.
-  void four_digits(const float* x, int count, int from, uint8_t* const* tables, int32_t* reach) {
+  void four_digits(const float* x, int count, int from, uint8_t* const* tables, Reach* reach) {
     const int here = plan.digits - from < 4 ? plan.digits - from : 4;
     const float low = static_cast<float>(plan.lowest), high = static_cast<float>(plan.highest);
     const int8_t* digits_of = plan.digits_of - static_cast<int64_t>(plan.lowest) * MOST_DIGITS + from;
@@ -108,6 +144,7 @@ class StreamedDigits {
       }
     const __m128i zero = _mm_setzero_si128();
     __m128i up = zero, down = zero, outside = zero;
+    int32_t up_to[MOST_STOPS][2][4];  // [stop][above, below][digit]
     for (int k = 0, q = 0; k < count; k += 4, q++) {
       alignas(16) float four[4] = {};
       __m128 value;
@@ -128,6 +165,11 @@ class StreamedDigits {
           _mm_shuffle_epi8(_mm_setr_epi32(word[0], word[1], word[2], word[3]), by_digit);
       up = _mm_add_epi8(up, _mm_max_epi8(found, zero));
       down = _mm_sub_epi8(down, _mm_min_epi8(found, zero));
+      if (stops && (q + 1) % stop_step == 0) {  // sums of four elements
+        const __m128i one = _mm_set1_epi8(1), two = _mm_set1_epi16(1);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(up_to[q / stop_step][0]), _mm_madd_epi16(_mm_maddubs_epi16(up, one), two));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(up_to[q / stop_step][1]), _mm_madd_epi16(_mm_maddubs_epi16(down, one), two));
+      }
       if (kept)
         for (int d = 0; d < here; d++) {
           int32_t all[4];
@@ -178,8 +220,34 @@ class StreamedDigits {
     const bool counted = plan.quads * plan.max_digit < 256;  // in bytes
     for (int d = 0; d < here; d++) {
       const int32_t most = above[d] > below[d] ? above[d] : below[d];
-      reach[d] = counted ? (plan.sharing ? above[d] + below[d] : most) : UNKNOWN_REACH;
+      reach[d].size = counted ? (plan.sharing ? above[d] + below[d] : most) : UNKNOWN_REACH;
+      reach[d].stop = plan.quads;
+#if defined(__AVX2__)
+      if (!counted || !stops || reach[d].size > INT8_MAX - most_noise(job)) continue;
+      int k = 0;  // the first stop that serves, if any: what is left gets less, what sums may be hardly more
+      const int latest = smaller(count / 4, plan.quads * 7 / 8) / stop_step;  // later it would not pay
+      for (int last = latest; k < last;) {
+        const int middle = (k + last) / 2;
+        if (serves(up_to[middle], d, above[d], below[d], reach[d])) last = middle; else k = middle + 1;
+      }
+      if (k < latest && serves(up_to[k], d, above[d], below[d], reach[d])) reach[d].stop = (k + 1) * stop_step;
+#endif
     }
+  }
+
+  // Whether sums up to a stop mostly lie where the rest cannot bring them out of the range of the converter; sets that
+  // range. Taken for it: a switch is closed half of the time, digits are uniform.
+  bool serves(const int32_t (&up_to)[2][4], int d, int32_t above, int32_t below, Reach& reach) const {
+    const int32_t up = above - up_to[0][d], down = below - up_to[1][d], most = most_byte(plan);
+    const int32_t high = most - (plan.sharing ? up + down : up), low = -most + (plan.sharing ? up + down : down);
+    const float mean = plan.sharing ? 0.f : 0.5f * static_cast<float>(up_to[0][d] - up_to[1][d]);
+    const float variance = static_cast<float>(up_to[0][d] + up_to[1][d]) * static_cast<float>(2 * plan.max_digit + 1) *
+                           ((plan.sharing ? 0.5f : 0.25f) / 3.f);
+    const float over = static_cast<float>(high) - mean, under = mean - static_cast<float>(low);
+    const float room = over < under ? over : under;
+    reach.low = static_cast<int8_t>(low);
+    reach.high = static_cast<int8_t>(high);
+    return room > 0.f && room * room > STOP_SDS * STOP_SDS * variance;
   }
 };
 
