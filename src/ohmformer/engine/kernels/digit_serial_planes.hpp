@@ -196,22 +196,16 @@ struct NoiseBlock {
   }
   template <int KIND, bool KEEPS, int COUNT>
   static inline __attribute__((always_inline)) void draw(PairNoise& own, int& first, int8_t* total, int8_t* kept) {
-    const __m256i zero = _mm256_setzero_si256();
+    __m256i random[COUNT][2];
+    own.bytes<COUNT>(own.counter, random);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; half++) {
-      __m256i random[COUNT];
-      own.bytes<COUNT>(half, own.counter, random);
-      __m256i sum = zero;
+      __m256i sum = _mm256_setzero_si256();
 #pragma GCC unroll 4
       for (int i = COUNT - 1; i >= 0; i--) {
-        if (i < COUNT - 1) sum = _mm256_add_epi8(sum, sum);
-        if (KEEPS) {
-          const __m256i number = own.added<KIND>(half, first + i, random[i], zero);
-          sum = _mm256_add_epi8(sum, number);
-          _mm256_store_si256(reinterpret_cast<__m256i*>(kept + i * MOST_PAIRS * WIDTH + 32 * half), number);
-        } else {
-          sum = own.added<KIND>(half, first + i, random[i], sum);
-        }
+        const __m256i number = own.number<KIND>(half, first + i, random[i][half]);
+        if (KEEPS) _mm256_store_si256(reinterpret_cast<__m256i*>(kept + i * MOST_PAIRS * WIDTH + 32 * half), number);
+        sum = i == COUNT - 1 ? number : _mm256_add_epi8(_mm256_add_epi8(sum, sum), number);
       }
       __m256i* to = reinterpret_cast<__m256i*>(total + 32 * half);
       _mm256_store_si256(to, _mm256_add_epi8(_mm256_load_si256(to), sum));

@@ -66,8 +66,10 @@ struct RestBlock {
     for (int p = 0; p < P; p++)
       for (int half = 0; half < 2; half++) _mm256_store_si256(vector(signs[p], half), sums[p][half]);
   }
-  inline __attribute__((always_inline)) __m256i noisy(int plane, int p, int half, __m256i sum) {
-    return NOISY ? _mm256_add_epi8(sum, _mm256_load_si256(vector(noise[plane][p], half))) : sum;
+  // What the sums of a plane start from.
+  inline __attribute__((always_inline)) __m256i start(int plane, int p, int half) {
+    const __m256i zero = _mm256_setzero_si256(), own = NOISY ? _mm256_load_si256(vector(noise[plane][p], half)) : zero;
+    return job.plan->sharing ? _mm256_add_epi8(own, _mm256_load_si256(vector(signs[p], half))) : own;
   }
   // Whether a conversion of a plane is clipped; if so, what that takes.
   inline __attribute__((always_inline)) bool clip(int plane, int8_t (*to)[WIDTH]) {
@@ -76,7 +78,7 @@ struct RestBlock {
     __m256i sums[P][2];
 #pragma GCC unroll 6
     for (int p = 0; p < P; p++)
-      for (int half = 0; half < 2; half++) sums[p][half] = plan.sharing ? _mm256_load_si256(vector(signs[p], half)) : zero;
+      for (int half = 0; half < 2; half++) sums[p][half] = start(plane, p, half);
     look<false>(map_of(plan, plane), 0, pairs.stop, sums);
     if (pairs.stop < plan.quads) {
       __m256i outside = zero;
@@ -85,7 +87,7 @@ struct RestBlock {
         const __m256i high = _mm256_set1_epi32(pairs.high[p]), low = _mm256_set1_epi32(pairs.low[p]);
 #pragma GCC unroll 2
         for (int half = 0; half < 2; half++) {
-          const __m256i sum = noisy(plane, p, half, sums[p][half]);
+          const __m256i sum = sums[p][half];
           outside = _mm256_or_si256(outside, _mm256_or_si256(_mm256_cmpgt_epi8(sum, high), _mm256_cmpgt_epi8(low, sum)));
         }
       }
@@ -99,7 +101,7 @@ struct RestBlock {
     for (int p = 0; p < P; p++)
 #pragma GCC unroll 2
       for (int half = 0; half < 2; half++) {
-        const __m256i sum = noisy(plane, p, half, sums[p][half]);
+        const __m256i sum = sums[p][half];
         const __m256i over = _mm256_sub_epi8(sum, _mm256_max_epi8(_mm256_min_epi8(sum, most), least));
         any = _mm256_or_si256(any, over);
         _mm256_store_si256(vector(to[p], half), over);

@@ -44,41 +44,44 @@ struct PairNoise {
   // Whether the pair before is of the same row.
   static inline bool same(const Pairs& pairs, int p) { return p > 0 && pairs.key[p] == pairs.key[p - 1]; }
 
-  // Of half of the columns and COUNT planes; the counter is that of the first of them.
+  // Of COUNT planes, both halves of the columns; the counter is that of the first of them.
   template <int COUNT>
-  inline __attribute__((always_inline)) void bytes(int half, __m256i first, __m256i (&random)[COUNT]) const {
+  inline __attribute__((always_inline)) void bytes(__m256i first, __m256i (&random)[COUNT][2]) const {
     const __m256i step = _mm256_set_epi64x(1ll << 32, 0, 1ll << 32, 0);
 #pragma GCC unroll 8
     for (int i = 0; i < COUNT; i++) {
-      random[i] = _mm256_xor_si256(first, noise->first[half]);
+      for (int half = 0; half < 2; half++) random[i][half] = _mm256_xor_si256(first, noise->first[half]);
       first = _mm256_add_epi64(first, step);
     }
 #pragma GCC unroll 5
     for (int turn = 1; turn <= NOISE_ROUNDS; turn++)
 #pragma GCC unroll 8
-      for (int i = 0; i < COUNT; i++) random[i] = Noise::round(random[i], noise->keys[turn], turn == NOISE_ROUNDS);
+      for (int i = 0; i < COUNT; i++)
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++)
+          random[i][half] = Noise::round(random[i][half], noise->keys[turn], turn == NOISE_ROUNDS);
   }
   // sums + the numbers of a plane
   template <int KIND>
   inline __attribute__((always_inline)) __m256i added(int half, int plane, __m256i sums) const {
     const __m256i here = _mm256_add_epi64(counter, Noise::counter(0, static_cast<uint64_t>(plane) << 32));
-    return added<KIND>(half, plane, noise->bytes(here, half), sums);
+    return _mm256_add_epi8(sums, number<KIND>(half, plane, noise->bytes(here, half)));
   }
-  // sums + the numbers that random bytes stand for
+  // The numbers that random bytes stand for.
   template <int KIND>
-  inline __attribute__((always_inline)) __m256i added(int half, int plane, __m256i random, __m256i sums) const {
+  inline __attribute__((always_inline)) __m256i number(int half, int plane, __m256i random) const {
     const __m256i ones = _mm256_set1_epi8(-1);
     const bool own = KIND == OWN || (KIND == ANY && noise->laws.several);
+    __m256i sum = _mm256_setzero_si256();
+    if (KIND == ANY && !noise->laws.centre) sum = _mm256_cmpgt_epi8(sum, random);
     for (int k = 0; k < (KIND == ANY ? noise->laws.levels : 1); k++) {
       const __m256i high =
           own ? bound(noise->laws.bounds[static_cast<size_t>(law[plane] * noise->laws.levels + k)], half) : above[k][half];
       const __m256i low = own ? _mm256_xor_si256(high, ones) : below[k][half];
-      sums = _mm256_sub_epi8(sums, _mm256_cmpgt_epi8(random, high));
-      sums = _mm256_add_epi8(sums, _mm256_cmpgt_epi8(low, random));
+      const __m256i one = _mm256_sub_epi8(_mm256_cmpgt_epi8(low, random), _mm256_cmpgt_epi8(random, high));
+      sum = KIND == ANY ? _mm256_add_epi8(sum, one) : one;
     }
-    if (KIND == ANY && !noise->laws.centre)
-      sums = _mm256_add_epi8(sums, _mm256_cmpgt_epi8(_mm256_setzero_si256(), random));
-    return sums;
+    return sum;
   }
 
  private:
