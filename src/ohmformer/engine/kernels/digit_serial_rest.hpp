@@ -20,9 +20,9 @@ namespace ohm {
 namespace OHM_ISA {
 namespace serial {
 
-// Look-ups of a pair (maps times quads, 64 columns each) that take as long as the integer product of one element, about:
-// it decides how long a product takes, never its numbers.
-constexpr double LOOK_UPS_OF_PRODUCT = 1.0;
+// In look-ups of a quad, 64 columns of a pair and a map: what the integer product of one element takes, about, and what
+// a plane takes more whose clipping is wanted and not its codes. They decide how long a product takes, not its numbers.
+constexpr int64_t LOOK_UPS_OF_PRODUCT = 1, LOOK_UPS_OF_CLIPPING = 3;
 
 // The integer product of some rows, where it stands for enough conversions.
 class Rest {
@@ -60,10 +60,12 @@ class Rest {
   static bool pays(const SerialJob& job, int count, const Reach* reaches) {
     if (!may_stop(job)) return false;
     const SerialPlan& plan = *job.plan;
-    int64_t spared = 0;  // quads
-    for (int64_t i = 0; i < static_cast<int64_t>(plan.groups) * count * plan.digits; i++)
-      spared += clips(job, reaches[i]) ? plan.quads - reaches[i].stop : plan.quads;
-    return static_cast<double>(spared) * maps_of(plan) > LOOK_UPS_OF_PRODUCT * static_cast<double>(count * job.inner);
+    int64_t spared = -LOOK_UPS_OF_PRODUCT * count * job.inner;  // look-ups
+    for (int64_t i = 0; i < static_cast<int64_t>(plan.groups) * count * plan.digits; i++) {
+      const int quads = clips(job, reaches[i]) ? plan.quads - reaches[i].stop : plan.quads;
+      spared += quads ? static_cast<int64_t>(quads) * maps_of(plan) : -LOOK_UPS_OF_CLIPPING * plan.planes;
+    }
+    return spared > 0;
   }
 
   static bool in_range(const SerialJob& job, int64_t top, int64_t count) {
