@@ -50,8 +50,8 @@ inline __attribute__((always_inline)) void weigh(const int8_t (*from)[MOST_PAIRS
 
 // Codes of the planes of a run, weighted, go to the sums of the rows, `times` times. CLIPS: at `most`
 template <bool CLIPS, int COUNT>
-inline void add_run(const Pairs& pairs, const int8_t (*from)[MOST_PAIRS][WIDTH], int count, const int16_t* weight, int32_t times,
-                    int most) {
+inline void add_run(const Pairs& pairs, const int8_t (*from)[MOST_PAIRS][WIDTH], int count, const int16_t* weight,
+                    int32_t times, int most) {
   const PlaneWeights weights(weight, count);
   const __m256i largest = _mm256_set1_epi8(static_cast<char>(most));
   for (int p = 0; p < pairs.count;) {

@@ -147,12 +147,16 @@ class PairBlocks {
         pairs.totals[p] = totals_of(pair);
         const int32_t reach = reaches[place].size + most_noise(job);
         if (reach > pairs.reach) pairs.reach = reach;
-        pairs.low[p] = (reaches[place].low & 255) * 0x01010101;
-        pairs.high[p] = (reaches[place].high & 255) * 0x01010101;
+        pairs.low[p] = four_times(reaches[place].low);
+        pairs.high[p] = four_times(reaches[place].high);
         if (reaches[place].stop > pairs.stop) pairs.stop = reaches[place].stop;
       }
       data.push_back(pairs);
     }
+  }
+
+  static int32_t four_times(int8_t byte) {
+    return static_cast<int32_t>(static_cast<uint8_t>(byte) * 0x01010101u);
   }
 
 #if defined(__AVX2__)
